@@ -1,0 +1,1 @@
+"""The doors through which an execution reaches the world outside: one per kind of peer."""

@@ -1,0 +1,80 @@
+"""The Celery application: four priority queues plus `system`, early ack, ids only.
+
+Every value follows one rule: PostgreSQL is the truth and a message is a wake-up hint, so nothing
+here is asked to recover anything.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from celery import Celery
+from celery.signals import setup_logging
+from kombu import Exchange, Queue
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+from django.conf import settings
+
+app = Celery("cadenza")
+
+QUEUES = ("critical", "high", "normal", "low", "system")
+SOCKET = {
+    "socket_timeout": 5,
+    "socket_connect_timeout": 3,
+    "socket_keepalive": True,
+    "health_check_interval": 15,
+    "retry_on_timeout": False,
+}
+
+app.conf.update(
+    broker_url=settings.REDIS_BROKER_URL,
+    task_serializer="json",
+    accept_content=["json"],
+    result_accept_content=["json"],
+    enable_utc=True,
+    timezone="UTC",
+    task_ignore_result=True,
+    task_acks_late=False,
+    task_reject_on_worker_lost=False,
+    task_create_missing_queues=False,
+    task_default_queue="normal",
+    task_queues=[Queue(name, Exchange(name, "direct"), routing_key=name) for name in QUEUES],
+    task_publish_retry=False,
+    worker_prefetch_multiplier=1,
+    worker_disable_prefetch=True,
+    worker_eta_task_limit=100,
+    worker_proc_alive_timeout=15,
+    worker_hijack_root_logger=False,
+    worker_send_task_events=True,
+    task_send_sent_event=False,
+    worker_cancel_long_running_tasks_on_connection_loss=True,
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    broker_connection_timeout=4,
+    broker_pool_limit=10,
+    beat_max_loop_interval=1,
+    beat_schedule={
+        "close stale sessions": {
+            "task": "cadenza.close_stale_sessions",
+            "schedule": 30.0,
+            "options": {"queue": "system", "expires": 30},
+        },
+    },
+    broker_transport_options={
+        "visibility_timeout": 900,
+        "unacked_restore_interval": 10,
+        "unacked_restore_throttle": 1,
+        "queue_order_strategy": "priority",
+        "priority_steps": [0],
+        "max_connections": 20,
+        **SOCKET,
+    },
+)
+app.autodiscover_tasks()
+
+
+@setup_logging.connect
+def keep_django_logging(**_: Any) -> None:
+    """Celery would install its own handlers; Django's settings already did."""

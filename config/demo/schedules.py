@@ -1,0 +1,172 @@
+"""Before any execution: the schedules of the demo, in the words of the REST interface.
+
+Every kind (interval, cron, one-time, manual), every priority, both ends of an HTTP execution and
+jobs that measure this machine. Imports nothing of the product.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+ONE_TIME_AFTER: Final = timedelta(seconds=15)
+FAST_RETRIES: Final = {"base_ms": 200, "cap_ms": 2_000}
+LOAD: Final = ["cat", "/proc/loadavg"] if Path("/proc/loadavg").exists() else ["uptime"]
+
+
+@dataclass(frozen=True, slots=True)
+class DemoSchedule:
+    """A schedule and what the proof expects of it.
+
+    `ends` executions must end before the proof is judged; every one that ends must do so in the
+    status `always` (either way if that is empty).
+    """
+
+    definition: Mapping[str, Any]
+    ends: int = 2
+    always: str = "completed"
+
+    @property
+    def name(self) -> str:
+        name: str = self.definition["name"]
+        return name
+
+    @property
+    def is_manual(self) -> bool:
+        return bool(self.definition.get("trigger_type") == "manual")
+
+    def suffices(self, ended: Mapping[str, int]) -> bool:
+        """Whether enough executions have ended, given their number by status."""
+        return self.counted(ended) >= self.ends
+
+    def counted(self, ended: Mapping[str, int]) -> int:
+        """How many of the ended executions count."""
+        return ended.get(self.always, 0) if self.always else sum(ended.values())
+
+
+def demo_schedules(*, url: str, now: datetime, history: list[str]) -> list[DemoSchedule]:
+    """The list; `url` is the endpoint server's, `history` the command that shows the checkout's."""
+    return [
+        DemoSchedule(
+            {
+                "name": "demo: steady, every second",
+                **_every(seconds=1),
+                **_calls(url, "/steady"),
+                "priority": "critical",
+                "overlap_policy": "allow",
+            }
+        ),
+        DemoSchedule(
+            {
+                "name": "demo: slow, every 5 seconds",
+                **_every(seconds=5),
+                **_calls(url, "/slow"),
+                "priority": "high",
+            }
+        ),
+        DemoSchedule(
+            {
+                "name": "demo: flaky, fails 7 times of 10",
+                **_every(seconds=10),
+                **_calls(url, "/flaky"),
+                "retry_policy": {**FAST_RETRIES, "max_retries": 5},
+            },
+            always="",
+        ),
+        DemoSchedule(
+            {
+                "name": "demo: dead, given up each time",
+                **_every(seconds=20),
+                **_calls(url, "/dead"),
+                "priority": "low",
+                "retry_policy": {**FAST_RETRIES, "max_retries": 2},
+            },
+            always="failed",
+        ),
+        DemoSchedule(
+            {
+                "name": "demo: each minute in Berlin",
+                "schedule_type": "cron",
+                "schedule_config": {"cron": "* * * * *"},
+                "timezone": "Europe/Berlin",
+                **_calls(url, "/steady"),
+            }
+        ),
+        DemoSchedule(
+            {
+                "name": "demo: once, soon",
+                "schedule_type": "one_time",
+                "schedule_config": {"run_at": (now + ONE_TIME_AFTER).isoformat()},
+                **_calls(url, "/steady"),
+            },
+            ends=1,
+        ),
+        DemoSchedule(
+            {"name": "demo: by hand", "trigger_type": "manual", **_calls(url, "/slow")}, ends=1
+        ),
+        DemoSchedule(
+            {"name": "demo: disk of this machine", **_every(seconds=10), **_runs(["df", "-k", "/"])}
+        ),
+        DemoSchedule(
+            {
+                "name": "demo: load of this machine",
+                **_every(seconds=15),
+                **_runs(LOAD),
+                "priority": "low",
+            }
+        ),
+        DemoSchedule(
+            {
+                "name": "demo: history of this checkout",
+                **_every(seconds=20),
+                **_runs(history),
+                "priority": "low",
+            }
+        ),
+    ]
+
+
+def expected(now: datetime) -> dict[str, DemoSchedule]:
+    """What the proof expects, by name of the schedule."""
+    return {one.name: one for one in demo_schedules(url="", now=now, history=[])}
+
+
+def history_command(checkout: Path) -> list[str]:
+    """The command that shows the checkout's last commits; its files where there are none."""
+    git = ["git", "-C", str(checkout)]
+    bare = {"PATH": os.environ.get("PATH", os.defpath)}  # as bare as the job's own environment
+    try:
+        found = subprocess.run(
+            [*git, "rev-parse", "HEAD"], env=bare, capture_output=True, check=False
+        )
+    except FileNotFoundError:
+        has_history = False
+    else:
+        has_history = found.returncode == 0
+    return [*git, "log", "--oneline", "-n", "20"] if has_history else ["ls", "-l", str(checkout)]
+
+
+def _every(*, seconds: int) -> dict[str, Any]:
+    return {"schedule_type": "interval", "schedule_config": {"interval_ms": seconds * 1000}}
+
+
+def _calls(url: str, path: str) -> dict[str, Any]:
+    # POST: no client repeats one by itself, so each call is an attempt of its own.
+    return {
+        "task_type": "http_request",
+        "task_config": {"method": "POST", "url": f"{url}{path}"},
+        "timeout_ms": 20_000,
+    }
+
+
+def _runs(command: list[str]) -> dict[str, Any]:
+    return {
+        "task_type": "shell_command",
+        "task_config": {"command": command},
+        "timeout_ms": 20_000,
+    }

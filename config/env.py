@@ -1,0 +1,149 @@
+"""The environment, typed and validated once, before anything else of the product starts.
+
+Every setting has one flat name, a unit in that name or its description, and a safe default.
+A wrong value stops the start and every wrong value is listed at once (`manage.py check_config`).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+def _split(value: str | list[str]) -> list[str]:
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def _postgres(url: str) -> str:
+    if url and not url.startswith(("postgres://", "postgresql://")):
+        raise ValueError("must begin with postgresql://")
+    return url
+
+
+def _redis(url: str) -> str:
+    if url and not url.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("must begin with redis://, rediss:// or unix://")
+    return url
+
+
+Names = Annotated[list[str], NoDecode]
+
+
+class Env(BaseSettings):
+    """Every setting of the product; `.env` beside `manage.py` is read beneath the environment."""
+
+    model_config = SettingsConfigDict(
+        env_file=CHECKOUT / ".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    database_url: Annotated[str, AfterValidator(_postgres)] = Field(
+        "", description="PostgreSQL >= 14; empty: the embedded one"
+    )
+    redis_url: Annotated[str, AfterValidator(_redis)] = Field(
+        "", description="Redis >= 6.2 or Valkey; empty: the embedded one"
+    )
+    cadenza_data_dir: str = Field(".cadenza", description="where the embedded services keep data")
+    cadenza_role: str = Field("command", description="which process this is; set by the Procfile")
+    port: int = Field(8000, ge=0, le=65535, description="web")
+    flower_port: int = Field(5555, ge=0, le=65535, description="Flower")
+    demo_port: int = Field(0, ge=0, le=65535, description="the demo's endpoint server")
+    demo_url: str = Field("", description="where the demo's schedules find that server")
+    django_env: Literal["development", "test", "production"] = "development"
+    session_secret: str = Field("", description="Django's secret key; generated in development")
+    cadenza_admin_user: str = "admin"
+    cadenza_admin_password: str = Field("", description="else generated and printed once")
+    allowed_hosts: Names = ["localhost", "127.0.0.1"]
+    database_pool_size: int = Field(20, ge=2, le=20, description="connections per process")
+    scheduler_tick_seconds: float = Field(1.0, ge=0.1, le=60)
+    scheduler_check_interval: int | None = Field(
+        None, description="milliseconds; read as SCHEDULER_TICK_SECONDS when given"
+    )
+    scheduler_batch_size: int = Field(500, ge=1, le=5000)
+    scheduler_max_concurrent: int = Field(5, ge=1, description="simultaneous agent runs")
+    scheduler_max_retries: int = Field(3, ge=0, le=100)
+    scheduler_backoff_base: int = Field(1000, ge=1, description="milliseconds")
+    scheduler_backoff_max: int = Field(300_000, ge=1, description="milliseconds")
+    lease_seconds: float = Field(30, ge=2)
+    heartbeat_seconds: float = Field(10, ge=0.5)
+    rescue_seconds: float = Field(10, ge=0.5)
+    execution_timeout_seconds: float = Field(300, gt=0)
+    result_max_bytes: int = Field(262_144, ge=1024)
+    low_priority_max_wait_seconds: float = Field(300, ge=1)
+    drain_seconds: float = Field(30, ge=0)
+    allow_shell: bool = Field(False, description="admit shell_command with shell: true")
+    outbound_allow: Names = Field(
+        [], description="hosts, host:port and CIDRs that may be private addresses"
+    )
+    extra_handlers: Names = Field([], description="name=dotted.path, comma separated")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    chromium_path: str = Field("", description="browser of the tests")
+    require_browser: bool = Field(False, description="browser tests fail instead of skipping")
+
+    @field_validator("allowed_hosts", "outbound_allow", "extra_handlers", mode="before")
+    @classmethod
+    def _comma_separated(cls, value: Any) -> Any:
+        return _split(value)
+
+    @property
+    def tick_seconds(self) -> float:
+        """The longest sleep of a beat, in seconds."""
+        if self.scheduler_check_interval is not None:
+            return min(60.0, max(0.1, self.scheduler_check_interval / 1000))
+        return self.scheduler_tick_seconds
+
+    @property
+    def is_production(self) -> bool:
+        return self.django_env == "production"
+
+    def secret_key(self, data_dir: Path) -> str:
+        """Django's secret key: the given one, or outside production one kept in the data folder."""
+        if self.session_secret:
+            return self.session_secret
+        if self.is_production:
+            raise ValueError("SESSION_SECRET: must be set when DJANGO_ENV=production")
+        return generated_secret(data_dir / "session_secret")
+
+
+def generated_secret(path: Path) -> str:
+    """The secret kept in `path` (mode 0600), made once; the first of several writers wins."""
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    draft.touch(mode=0o600)
+    draft.write_text(secrets.token_urlsafe(48))
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+    return path.read_text()
+
+
+def load() -> Env:
+    """Read and validate the environment; exits with status 2 and every problem listed."""
+    try:
+        return Env()
+    except ValidationError as error:
+        lines = [
+            f"  {'.'.join(str(part) for part in one['loc']).upper()}: {one['msg']}"
+            for one in error.errors()
+        ]
+        print("The environment cannot be used; correct these settings:", file=sys.stderr)
+        print("\n".join(lines), file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+env: Env = load()

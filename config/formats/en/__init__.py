@@ -1,0 +1,1 @@
+"""How instants are written wherever Django writes them: ISO, because the readers are operators."""

@@ -1,0 +1,57 @@
+"""How errors and dead letters of executions are chosen."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from django.db.models import QuerySet
+from django_filters import rest_framework as filters
+
+from errors_app.models import DeadLetter, ErrorRecord
+from errors_app.taxonomy import ErrorClass, Severity
+from executions_app.api.filters import WordsFilter, created_after, created_before
+from executions_app.states import RecoveryStatus
+
+HANDLING: Final = {"open": "", "requeued": "requeued", "discarded": "discarded"}
+
+
+class ErrorFilter(filters.FilterSet):  # type: ignore[misc]  # untyped library
+    """Every name by which error records can be chosen."""
+
+    recovery_status = WordsFilter(RecoveryStatus)
+    severity = WordsFilter(Severity)
+    error_class = WordsFilter(ErrorClass)
+    schedule_id = filters.UUIDFilter()
+    execution_id = filters.UUIDFilter()
+    fingerprint = filters.CharFilter()
+    created_after = filters.IsoDateTimeFilter(method=created_after)
+    created_before = filters.IsoDateTimeFilter(method=created_before)
+
+    class Meta:
+        model = ErrorRecord
+        fields: list[str] = []
+
+
+class DeadLetterFilter(filters.FilterSet):  # type: ignore[misc]  # untyped library
+    """Every name by which dead letters can be chosen; without `handling`, the open ones."""
+
+    schedule_id = filters.UUIDFilter()
+    execution_id = filters.UUIDFilter()
+    error_class = WordsFilter(ErrorClass)
+    handling = filters.ChoiceFilter(
+        choices=[(one, one) for one in (*HANDLING, "all")], method="handled"
+    )
+
+    class Meta:
+        model = DeadLetter
+        fields: list[str] = []
+
+    def handled(
+        self, rows: QuerySet[DeadLetter], _name: str, handling: str
+    ) -> QuerySet[DeadLetter]:
+        """The letters of one handling, or all."""
+        return rows if handling == "all" else rows.filter(handling=HANDLING[handling])
+
+    def filter_queryset(self, queryset: QuerySet[DeadLetter]) -> QuerySet[DeadLetter]:
+        chosen: QuerySet[DeadLetter] = super().filter_queryset(queryset)
+        return chosen if self.form.cleaned_data["handling"] else chosen.filter(handling="")

@@ -1,0 +1,98 @@
+"""The shapes of what went wrong with executions, over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
+from rest_framework import serializers
+
+from errors_app.models import DeadLetter, ErrorRecord
+from errors_app.taxonomy import ErrorClass, Severity
+from executions_app.api.serializers import ObjectField, StrictSerializer, words
+from executions_app.states import RecoveryStatus
+
+ERROR_CLASSES: Final = words(ErrorClass)
+ERROR_EXAMPLE: Final = {
+    "id": "0195f2c4-8f00-7a0b-8d11-5a6b7c8d9e0f",
+    "execution_id": "0195f2c4-7d1e-7f0a-9a55-3d2a6d1c9b11",
+    "schedule_id": "0195f2c0-11aa-7000-8000-1c2d3e4f5a6b",
+    "attempt": 1,
+    "worker_id": "worker-1:4711:9f1c2d3e",
+    "started_at": "2026-12-01T09:00:00.040Z",
+    "ended_at": "2026-12-01T09:00:10.041Z",
+    "error_class": "timeout",
+    "exception_type": "DeadlineExceeded",
+    "message": "The time limit of 10 s has passed",
+    "stack": "",
+    "context": {"name": "nightly report", "attempt": 1, "max_attempts": 4},
+    "severity": "medium",
+    "fingerprint": "9d5e3f0a1b2c4d6e",
+    "recovery_status": "retry_scheduled",
+    "retry_at": "2026-12-01T09:00:10.700Z",
+    "handled_by": None,
+    "handled_at": None,
+    "note": "",
+    "created_at": "2026-12-01T09:00:10.041Z",
+    "updated_at": "2026-12-01T09:00:10.041Z",
+}
+
+
+@extend_schema_serializer(
+    examples=[OpenApiExample("a time-out", value=ERROR_EXAMPLE, response_only=True)]
+)
+class ErrorRecordSerializer(serializers.ModelSerializer[ErrorRecord]):
+    """One failed attempt and what was done about it."""
+
+    error_class = serializers.ChoiceField(ERROR_CLASSES)
+    severity = serializers.ChoiceField(words(Severity))
+    recovery_status = serializers.ChoiceField(words(RecoveryStatus))
+    context = ObjectField()  # type: ignore[assignment]  # a field, not the serializer's own
+
+    class Meta:
+        model = ErrorRecord
+        fields = list(ERROR_EXAMPLE)
+        read_only_fields = fields
+
+
+class DeadLetterSerializer(serializers.ModelSerializer[DeadLetter]):
+    """An execution that was given up."""
+
+    payload = ObjectField(help_text="its snapshot and parameters")
+    error_class = serializers.ChoiceField(ERROR_CLASSES)
+    handling = serializers.ChoiceField(["requeued", "discarded"], allow_blank=True)
+
+    class Meta:
+        model = DeadLetter
+        fields = [
+            "id",
+            "execution_id",
+            "schedule_id",
+            "payload",
+            "attempts",
+            "last_error_id",
+            "error_class",
+            "message",
+            "handling",
+            "handled_by",
+            "handled_at",
+            "created_at",
+        ]
+        read_only_fields = fields
+
+
+class NoteSerializer(StrictSerializer):
+    note = serializers.CharField(
+        max_length=2000, required=False, allow_blank=True, default="", help_text="why"
+    )
+
+
+class RecoveryStateSerializer(serializers.Serializer[Any]):
+    """How recovery stands, counted over the errors that the caller may see."""
+
+    running = serializers.BooleanField()
+    by_status = serializers.DictField(child=serializers.IntegerField())
+    by_severity = serializers.DictField(child=serializers.IntegerField())
+    open_dead_letters = serializers.IntegerField()
+    next_retry_at = serializers.DateTimeField(allow_null=True)
+    last_run_at = serializers.DateTimeField(allow_null=True)

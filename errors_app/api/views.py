@@ -1,0 +1,144 @@
+"""Failed attempts and given-up executions over HTTP: list them, and decide about them."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+from uuid import UUID
+
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from errors_app import incidents, overview
+from errors_app.api.filters import DeadLetterFilter, ErrorFilter
+from errors_app.api.serializers import (
+    DeadLetterSerializer,
+    ErrorRecordSerializer,
+    NoteSerializer,
+    RecoveryStateSerializer,
+)
+from errors_app.models import DeadLetter, ErrorRecord
+from executions_app import ownership
+from executions_app.api import idempotent
+from executions_app.api.base import ApiView
+from executions_app.api.views import location
+
+
+def note(request: Request) -> str:
+    """The note of a decision; raises ValidationError."""
+    given = NoteSerializer(data=request.data)
+    given.is_valid(raise_exception=True)
+    said: str = given.validated_data["note"]
+    return said
+
+
+class ErrorView(ApiView[ErrorRecord]):
+    rows = ErrorRecord.objects.all()
+    serializer_class = ErrorRecordSerializer
+
+
+class Errors(ErrorView):
+    filterset_class = ErrorFilter
+
+    @extend_schema(operation_id="error_list", responses=ErrorRecordSerializer(many=True))
+    def get(self, _request: Request) -> Response:
+        """Error records, the newest first."""
+        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+        return self.get_paginated_response(self.get_serializer(page, many=True).data)
+
+
+class OneError(ErrorView):
+    @extend_schema(operation_id="error_read")
+    def get(self, _request: Request, error_id: UUID) -> Response:
+        """One error record with its stack and context."""
+        return self.answer(self.find(id=error_id))
+
+
+class RetryError(ErrorView):
+    @extend_schema(
+        request=NoteSerializer,
+        responses={202: OpenApiResponse(ErrorRecordSerializer, "Its execution is due")},
+    )
+    @idempotent.once
+    def post(self, request: Request, error_id: UUID) -> Response:
+        """Run the execution of this error again, now."""
+        record = self.find(id=error_id)
+        said = note(request)
+        record = incidents.retry(record, actor=self.actor, note=said)
+        assert record.execution_id is not None  # only such an error can be retried
+        return self.answer(record, status=202, Location=location(record.execution_id))
+
+
+class DecideError(ErrorView):
+    """Resolve, ignore or escalate: `decision` is set where the path is."""
+
+    decision: ClassVar[Any] = None
+
+    @extend_schema(request=NoteSerializer)
+    @idempotent.once
+    def post(self, request: Request, error_id: UUID) -> Response:
+        """Decide about an error; who did it, when and why is kept."""
+        record = self.find(id=error_id)
+        decide = type(self).decision
+        return self.answer(decide(record, actor=self.actor, note=note(request)))
+
+
+class ResolveError(DecideError):
+    decision = staticmethod(incidents.resolve)
+
+
+class IgnoreError(DecideError):
+    decision = staticmethod(incidents.ignore)
+
+
+class EscalateError(DecideError):
+    decision = staticmethod(incidents.escalate)
+
+
+class Status(ApiView[ErrorRecord]):
+    rows = ErrorRecord.objects.all()
+    serializer_class = RecoveryStateSerializer
+
+    @extend_schema(operation_id="error_status")
+    def get(self, request: Request) -> Response:
+        """How recovery stands."""
+        letters = ownership.visible_to(request.user, DeadLetter.objects.all())
+        state = overview.read(self.get_queryset(), letters)
+        return Response(RecoveryStateSerializer(state).data)
+
+
+class DeadLetterView(ApiView[DeadLetter]):
+    rows = DeadLetter.objects.all()
+    serializer_class = DeadLetterSerializer
+
+
+class DeadLetters(DeadLetterView):
+    filterset_class = DeadLetterFilter
+
+    @extend_schema(operation_id="dead_letter_list", responses=DeadLetterSerializer(many=True))
+    def get(self, _request: Request) -> Response:
+        """Given-up executions that nobody has decided about, the newest first."""
+        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+        return self.get_paginated_response(self.get_serializer(page, many=True).data)
+
+
+class RequeueDeadLetter(DeadLetterView):
+    @extend_schema(
+        request=NoteSerializer,
+        responses={202: OpenApiResponse(DeadLetterSerializer, "Its execution is due")},
+    )
+    @idempotent.once
+    def post(self, request: Request, letter_id: UUID) -> Response:
+        """Give the execution a new budget of attempts; it is due at once."""
+        letter = self.find(id=letter_id)
+        letter = incidents.requeue(letter, actor=self.actor, note=note(request))
+        return self.answer(letter, status=202, Location=location(letter.execution_id))
+
+
+class DiscardDeadLetter(DeadLetterView):
+    @extend_schema(request=NoteSerializer)
+    @idempotent.once
+    def post(self, request: Request, letter_id: UUID) -> Response:
+        """Let the execution go; it stays readable and is never run again."""
+        letter = self.find(id=letter_id)
+        return self.answer(incidents.discard(letter, actor=self.actor, note=note(request)))

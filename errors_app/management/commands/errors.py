@@ -1,0 +1,141 @@
+"""`manage.py errors`: what went wrong, and what a person decides about it."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from django.db.models import Count
+from rich.console import Group
+
+from errors_app import incidents
+from errors_app.commands import error_document, error_named
+from errors_app.models import DeadLetter, ErrorRecord
+from errors_app.taxonomy import ErrorClass
+from executions_app import clock
+from executions_app.commands import (
+    Answer,
+    DoorCommand,
+    Options,
+    Verbs,
+    actor,
+    add_acting_user,
+    add_common_options,
+    as_uuid,
+    execution_named,
+    facts,
+    one_line,
+    row_count,
+    table,
+)
+from executions_app.models import SystemState
+from executions_app.states import RecoveryStatus
+from executions_app.wording import moment
+
+DECISIONS: Final[dict[str, tuple[Callable[..., ErrorRecord], str]]] = {
+    "retry": (incidents.retry, "run its execution again, now"),
+    "resolve": (incidents.resolve, "the cause is gone; nothing is left to do"),
+    "ignore": (incidents.ignore, "it does not matter"),
+    "escalate": (incidents.escalate, "a person has to look at it"),
+}
+SWITCHES: Final[dict[str, Callable[..., None]]] = {
+    "start": incidents.start_recovery,
+    "stop": incidents.stop_recovery,
+}
+COUNTED: Final = ("recovery_status", "error_class", "severity")
+
+
+class Command(DoorCommand):
+    help = "Look at errors; retry, resolve, ignore or escalate them."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        add_common_options(parser)
+        verbs = Verbs(parser)
+        listing = verbs.add("list", self.list_all, help_text="errors, the newest first")
+        listing.add_argument("--status", choices=[str(one) for one in RecoveryStatus])
+        listing.add_argument(
+            "--class", dest="error_class", choices=[str(one) for one in ErrorClass]
+        )
+        listing.add_argument("--schedule", metavar="NAME|ID")
+        listing.add_argument("--execution", metavar="NUMBER|ID")
+        listing.add_argument("--limit", type=row_count, default=50)
+        verbs.add("status", self.status, help_text="how many there are of each kind")
+        showing = verbs.add("show", self.show, help_text="one error with its stack")
+        showing.add_argument("error", metavar="ID")
+        for name, (decide, help_text) in DECISIONS.items():
+            one = verbs.add(name, partial(self.decide, decide), help_text=help_text)
+            one.add_argument("errors", metavar="ID", nargs="+")
+            one.add_argument("--note", default="", help="why, for whoever reads it later")
+            add_acting_user(one)
+
+        for name, switch in SWITCHES.items():
+            one = verbs.add(name, partial(self.switch, switch), help_text=f"{name} all retries")
+            add_acting_user(one)
+
+    def switch(self, switch: Callable[..., None], options: Options) -> Answer:
+        switch(actor(options))
+        is_running = SystemState.objects.get().error_recovery_running
+        said = "Retries are dispatched" if is_running else "Retries wait until `errors start`"
+        return Answer({"error_recovery_running": is_running}, said)
+
+    def list_all(self, options: Options) -> Answer:
+        chosen = ErrorRecord.objects.order_by("-id")
+        if options["status"]:
+            chosen = chosen.filter(recovery_status=options["status"])
+        if options["error_class"]:
+            chosen = chosen.filter(error_class=options["error_class"])
+        if options["schedule"]:
+            schedule_id = as_uuid(options["schedule"])
+            named = {"context__name": options["schedule"]}
+            chosen = chosen.filter(**({"schedule_id": schedule_id} if schedule_id else named))
+        if options["execution"]:
+            chosen = chosen.filter(execution_id=execution_named(options["execution"]).id)
+        found, now = list(chosen[: options["limit"]]), clock.now()
+        rows = (
+            (
+                one.id,
+                one.context.get("name"),
+                one.attempt,
+                one.error_class,
+                one.severity,
+                one.recovery_status,
+                moment(one.ended_at, now=now),
+                one.message[:80],
+            )
+            for one in found
+        )
+        shown = table(
+            "ID", "NAME", "TRY", "CLASS", "SEVERITY", "RECOVERY", "WHEN", "MESSAGE", rows=rows
+        )
+        return Answer([error_document(one) for one in found], shown)
+
+    def status(self, _options: Options) -> Answer:
+        counts = {
+            field: dict(
+                ErrorRecord.objects.order_by().values_list(field).annotate(number=Count("id"))
+            )
+            for field in COUNTED
+        }
+        open_letters = DeadLetter.objects.filter(handling="").count()
+        rows = [
+            (field, value, number)
+            for field, numbers in counts.items()
+            for value, number in sorted(numbers.items())
+        ]
+        shown = table("OF", "IS", "COUNT", rows=[*rows, ("dead letters", "open", open_letters)])
+        return Answer({**counts, "open_dead_letters": open_letters}, shown)
+
+    def show(self, options: Options) -> Answer:
+        record = error_named(options["error"])
+        document = error_document(record)
+        shown = {name: value for name, value in document.items() if name != "stack"}
+        return Answer(document, Group(facts(shown), "", record.stack))
+
+    def decide(self, decide: Callable[..., ErrorRecord], options: Options) -> Answer:
+        chosen = [error_named(reference) for reference in options["errors"]]
+        act = partial(decide, actor=actor(options), note=options["note"])
+        decided = [act(record) for record in chosen]
+        said = "\n".join(f"{one.id} is {one_line(one.recovery_status)}" for one in decided)
+        return Answer([error_document(one) for one in decided], said)

@@ -1,0 +1,74 @@
+"""The words of a refusal: why an execution, or anything else, cannot be had.
+
+`problems` makes answers of these. Nothing here imports a view, since REST framework's views
+import the parsers that raise them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import redis
+from django.db import InterfaceError, OperationalError
+from rest_framework import exceptions
+
+MEDIA_TYPE: Final = "application/problem+json"
+RETRY_AFTER_SECONDS: Final = 5
+AWAY: Final = (OperationalError, InterfaceError, redis.RedisError, ConnectionError)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """What is wrong with one field; `pointer` is a JSON pointer (RFC 6901) into the request."""
+
+    pointer: str
+    code: str
+    detail: str
+
+
+class Problem(exceptions.APIException):
+    """An error with a status, a code and words of its own."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        errors: Sequence[FieldError] = (),
+        wait: int | None = None,
+    ) -> None:
+        super().__init__(detail, code)
+        self.status_code = status
+        self.errors = list(errors)
+        self.wait = wait  # seconds, for Retry-After
+
+
+Meanings = Mapping[type[Exception], Callable[[Any], Problem]]
+"""What the exceptions of an app mean over HTTP; a view names its own as `meanings`."""
+
+
+def conflict(error: Exception) -> Problem:
+    """The state of things does not admit what was asked."""
+    return Problem(409, "conflict", str(error))
+
+
+def away(error: Exception) -> Problem:
+    """PostgreSQL or Redis does not answer; the caller may repeat the request."""
+    is_database = isinstance(error, OperationalError | InterfaceError)
+    name = "PostgreSQL" if is_database else "Redis"
+    detail = f"{name} does not answer; repeat the request in a moment"
+    return Problem(503, "unavailable", detail, wait=RETRY_AFTER_SECONDS)
+
+
+def invalid(errors: Sequence[FieldError]) -> Problem:
+    """The request has fields that cannot be used."""
+    named = ", ".join(one.pointer or "/" for one in errors)
+    return Problem(400, "validation_error", f"The request is not valid: see {named}", errors=errors)
+
+
+def pointer(*path: str) -> str:
+    """The JSON pointer of a path; empty for the whole."""
+    return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in path)

@@ -1,0 +1,285 @@
+"""Every move of an execution, one verb each; the only writer of executions and steps.
+
+Read top-down this is the life of one execution: create, queue, claim, renew, then one way out of
+`running`. Each verb is one guarded statement (through `ledger` where many threads write at once);
+a verb that finds its row moved by somebody else says so and has changed nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.db.models.functions import Now
+
+from config.env import env
+from executions_app import audit, clock, events, ledger, scrub, statements
+from executions_app.audit import Actor
+from executions_app.ledger import Claimed, Leave
+from executions_app.models import Execution
+from executions_app.outbox import Message
+from executions_app.states import ExecutionStatus, LostRace, Outcome, check
+
+HANDED_BACK_UNSTARTED: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class NewExecution:
+    """An execution to be recorded; `snapshot` is what the run needs of its schedule."""
+
+    id: UUID
+    schedule_id: UUID | None
+    owner_id: int
+    snapshot: Mapping[str, Any]
+    trigger: str
+    due_at: datetime
+    priority: str
+    max_attempts: int
+    status: ExecutionStatus = ExecutionStatus.PENDING
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    nominal_at: datetime | None = None
+    correlation_id: str = ""
+
+
+_claims = ledger.GroupCommit[ledger.Claim, Claimed | None](
+    lambda requests: ledger.claim(requests, lease_seconds=env.lease_seconds)
+)
+_leaves = ledger.GroupCommit[Leave, bool](ledger.leave)
+
+
+def create(rows: Sequence[NewExecution]) -> dict[UUID, int]:
+    """Insert executions in the caller's transaction; answers their short numbers by id."""
+    if not rows:
+        return {}
+    columns: list[list[Any]] = [
+        [one.id for one in rows],
+        [one.schedule_id for one in rows],
+        [one.owner_id for one in rows],
+        [json.dumps(one.snapshot) for one in rows],
+        [one.trigger for one in rows],
+        [json.dumps(one.parameters) for one in rows],
+        [one.nominal_at for one in rows],
+        [one.due_at for one in rows],
+        [one.status.value for one in rows],
+        [one.priority for one in rows],
+        [one.max_attempts for one in rows],
+        [one.correlation_id for one in rows],
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(statements.CREATE, columns)
+        return dict(cursor.fetchall())
+
+
+def queue_due(*, limit: int, ids: Sequence[UUID] | None = None) -> list[tuple[Message, int]]:
+    """Queue pending executions whose time has come; answers each with the attempts made so far."""
+    condition = "true" if ids is None else "id = ANY(%s::uuid[])"
+    parameters: list[Any] = [limit] if ids is None else [list(ids), limit]
+    with connection.cursor() as cursor:
+        cursor.execute(statements.QUEUE_DUE.format(condition=condition), parameters)
+        return [(Message(row[0], row[1]), row[2]) for row in cursor.fetchall()]
+
+
+def claim(ids: Sequence[UUID], *, worker_id: str) -> list[Claimed]:
+    """Take queued executions to run them: a new lease token and one more attempt each.
+
+    Executions that are not queued (duplicates of a message, cancelled ones) are left out.
+    """
+    if len(ids) == 1:
+        claimed = _claims.submit(ledger.Claim(ids[0], worker_id))
+        return [claimed] if claimed else []
+    requests = [ledger.Claim(one, worker_id, len(ids)) for one in ids]
+    answers = ledger.durable(lambda: ledger.claim(requests, lease_seconds=env.lease_seconds))
+    return [one for one in answers if one]
+
+
+def renew(leases: Mapping[UUID, UUID]) -> set[UUID]:
+    """Extend leases ({id: token}); answers the ids still held. The rest belong to others now."""
+    ids = list(leases)
+    with connection.cursor() as cursor:
+        cursor.execute(statements.RENEW, [ids, [leases[one] for one in ids], env.lease_seconds])
+        return {row[0] for row in cursor.fetchall()}
+
+
+def cancel_requests(ids: Sequence[UUID]) -> set[UUID]:
+    """Which of these running executions were asked to stop."""
+    return set(
+        Execution.objects.filter(
+            id__in=ids, status=ExecutionStatus.RUNNING, cancel_requested_at__isnull=False
+        ).values_list("id", flat=True)
+    )
+
+
+def report_progress(claimed: Claimed, progress: Mapping[str, Any]) -> None:
+    """Store and tell how far a running execution is; raises LostRace without the lease."""
+    with transaction.atomic():
+        moved = Execution.objects.filter(
+            id=claimed.id, status=ExecutionStatus.RUNNING, lease_token=claimed.lease_token
+        ).update(progress=dict(progress))
+        if not moved:
+            raise LostRace("The lease of this execution is gone", execution_id=claimed.id)
+        told = ["execution:progress"]
+        if claimed.snapshot.get("task_type") == "agent":
+            told.append("agent:progress")
+        events.emit([_event(claimed, type_, progress) for type_ in told])
+    events.announce()
+
+
+def complete(claimed: Claimed, *, output: Any, outcome: Outcome = Outcome.OK) -> None:
+    """Record the one good outcome; raises LostRace if the lease is gone (write nothing then)."""
+    value, truncated = scrub.storable(output, max_bytes=env.result_max_bytes)
+    _leave(
+        claimed,
+        Leave(
+            claimed.id,
+            claimed.lease_token,
+            ExecutionStatus.COMPLETED,
+            outcome,
+            result=json.dumps(value),
+            result_truncated=truncated,
+        ),
+    )
+
+
+def cancelled(claimed: Claimed) -> None:
+    """Record that a running execution stopped because it was asked to."""
+    _leave(
+        claimed,
+        Leave(claimed.id, claimed.lease_token, ExecutionStatus.CANCELLED, Outcome.CANCELLED),
+    )
+
+
+def stop_now(held: Claimed) -> None:
+    """In the caller's transaction: cancelled, for a failed or lost attempt that was to stop."""
+    leave_now(
+        Leave(held.id, held.lease_token, ExecutionStatus.CANCELLED, Outcome.CANCELLED),
+    )
+
+
+def send_alone(held: Claimed) -> None:
+    """In the caller's transaction: back to its queue, uncharged, to travel alone from now on."""
+    leave_now(
+        Leave(
+            held.id,
+            held.lease_token,
+            ExecutionStatus.QUEUED,
+            attempts_back=HANDED_BACK_UNSTARTED,
+            travels_alone=True,
+        )
+    )
+
+
+def hand_back(claimed: Claimed) -> None:
+    """Return an execution that was claimed and never started; its attempt does not count."""
+    _leave(
+        claimed,
+        Leave(
+            claimed.id,
+            claimed.lease_token,
+            ExecutionStatus.QUEUED,
+            attempts_back=HANDED_BACK_UNSTARTED,
+        ),
+    )
+
+
+def retry_at(held: Claimed, *, due_at: datetime, outcome: Outcome, error_id: UUID) -> None:
+    """In the caller's transaction: back to pending until `due_at`, after a failed attempt."""
+    leave_now(
+        Leave(
+            held.id,
+            held.lease_token,
+            ExecutionStatus.PENDING,
+            outcome,
+            due_at=due_at,
+            last_error_id=error_id,
+        )
+    )
+
+
+def give_up(held: Claimed, *, outcome: Outcome, error_id: UUID, result: Any = None) -> None:
+    """In the caller's transaction: failed for good, a dead letter."""
+    leave_now(
+        Leave(
+            held.id,
+            held.lease_token,
+            ExecutionStatus.FAILED,
+            outcome,
+            result=None if result is None else json.dumps(result),
+            last_error_id=error_id,
+            is_dead_letter=True,
+        )
+    )
+
+
+def cancel(execution: Execution, *, actor: Actor = audit.SYSTEM) -> ExecutionStatus:
+    """Cancel what has not started; ask what runs to stop. Answers the status it now has.
+
+    Raises IllegalMove when the execution has already ended.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(statements.END_UNSTARTED, [[execution.id], Outcome.CANCELLED.value])
+        status = ExecutionStatus.CANCELLED
+        if not cursor.fetchone():
+            cursor.execute(statements.ASK_TO_STOP, [[execution.id]])
+            status = ExecutionStatus.RUNNING
+            if not cursor.fetchone():
+                execution.refresh_from_db(fields=["status"])
+                check(ExecutionStatus(execution.status), ExecutionStatus.CANCELLED)
+                raise LostRace("The execution moved meanwhile; try again", id=execution.id)
+        audit.record(
+            actor,
+            "execution.cancelled",
+            object_type="execution",
+            object_id=execution.id,
+            now=clock.now(),
+            after={"status": status.value},
+        )
+    events.announce()
+    return status
+
+
+def requeue(ids: Sequence[UUID], *, budget: int) -> set[UUID]:
+    """In the caller's transaction: failed executions back to pending with `budget` more tries."""
+    with connection.cursor() as cursor:
+        cursor.execute(statements.REQUEUE, [list(ids), budget])
+        return {row[0] for row in cursor.fetchall()}
+
+
+def due_now(ids: Sequence[UUID]) -> int:
+    """In the caller's transaction: let pending executions be dispatched by the next round."""
+    pending = Execution.objects.filter(id__in=ids, status=ExecutionStatus.PENDING)
+    return pending.update(due_at=Now(), updated_at=Now())
+
+
+def discard(ids: Sequence[UUID]) -> int:
+    """In the caller's transaction: mark failed executions as let go by a person."""
+    failed = Execution.objects.filter(id__in=ids, status=ExecutionStatus.FAILED)
+    return failed.update(discarded_at=Now(), updated_at=Now())
+
+
+def leave_now(move: Leave) -> None:
+    """Apply one move in the caller's transaction; raises LostRace if the lease is gone."""
+    check(ExecutionStatus.RUNNING, move.status)
+    if not ledger.leave([move])[0]:
+        raise LostRace("The lease of this execution is gone", execution_id=move.execution_id)
+
+
+def _leave(claimed: Claimed, move: Leave) -> None:
+    check(ExecutionStatus.RUNNING, move.status)
+    if not _leaves.submit(move):
+        raise LostRace("The lease of this execution is gone", execution_id=claimed.id)
+
+
+def _event(claimed: Claimed, type_: str, data: Mapping[str, Any]) -> events.NewEvent:
+    return events.NewEvent(
+        type=type_,
+        topic=f"execution:{claimed.id}",
+        data={"number": claimed.number, "name": claimed.snapshot.get("name"), **data},
+        owner_id=claimed.owner_id,
+        schedule_id=claimed.schedule_id,
+        execution_id=claimed.id,
+    )

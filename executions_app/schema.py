@@ -1,0 +1,78 @@
+"""What migrations say in SQL because Django's schema editor cannot: functions, triggers, guards."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from django.db import migrations
+
+from executions_app import clock, partitions
+
+UUID7: Final = """
+CREATE OR REPLACE FUNCTION cadenza_uuid7(at timestamptz) RETURNS uuid LANGUAGE sql VOLATILE AS $$
+    -- 48 bits of milliseconds, the version and 12 bits of their fraction, 64 random bits.
+    SELECT encode(
+        substring(int8send(floor(ms)::bigint) FROM 3)
+            || int2send((28672 + floor((ms - floor(ms)) * 4096))::smallint)
+            || substring(uuid_send(gen_random_uuid()) FROM 9),
+        'hex'
+    )::uuid
+    FROM (SELECT extract(epoch FROM at) * 1000 AS ms) AS instant
+$$
+"""
+TOUCH: Final = """
+CREATE OR REPLACE FUNCTION cadenza_touch() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.updated_at = now();
+    RETURN NEW;
+END
+$$
+"""
+REFUSE: Final = """
+CREATE OR REPLACE FUNCTION cadenza_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'audit_log is append-only: % is refused', TG_OP
+        USING ERRCODE = 'restrict_violation';
+END
+$$
+"""
+
+
+def functions() -> migrations.RunSQL:
+    """The functions that other statements call."""
+    return migrations.RunSQL(
+        [UUID7, TOUCH, REFUSE],
+        [
+            "DROP FUNCTION cadenza_uuid7(timestamptz)",
+            "DROP FUNCTION cadenza_touch()",
+            "DROP FUNCTION cadenza_refuse()",
+        ],
+    )
+
+
+def touched(table: str) -> migrations.RunSQL:
+    """Keep `updated_at` of a configuration table by trigger; hot statements set it themselves."""
+    return migrations.RunSQL(
+        f"CREATE TRIGGER {table}_touch BEFORE UPDATE ON {table} "
+        "FOR EACH ROW EXECUTE FUNCTION cadenza_touch()",
+        f"DROP TRIGGER {table}_touch ON {table}",
+    )
+
+
+def append_only(table: str) -> migrations.RunSQL:
+    """Refuse UPDATE and DELETE, whoever asks."""
+    return migrations.RunSQL(
+        f"CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE ON {table} "
+        "FOR EACH ROW EXECUTE FUNCTION cadenza_refuse()",
+        f"DROP TRIGGER {table}_append_only ON {table}",
+    )
+
+
+def with_partitions(*tables: partitions.Table) -> migrations.RunPython:
+    """Make the partitions that a new installation needs at once."""
+
+    def make(_apps: object, _schema_editor: object) -> None:
+        partitions.forget()
+        partitions.ensure_ahead(clock.now(), tables)
+
+    return migrations.RunPython(make, migrations.RunPython.noop)

@@ -1,0 +1,232 @@
+"""The SQL of every move of an execution, composed with the event that tells of it.
+
+`ledger` and `lifecycle` run these. Each statement takes arrays (one element per execution), locks
+its rows in id order before it changes them, and moves only rows that are still as they were seen.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from executions_app.events import insert_select
+
+AGENT: Final = "'agent', snapshot->'task_config'->>'agent'"
+NAMED: Final = "'number', number, 'name', snapshot->>'name'"
+STARTED: Final = f"'status', 'running', {NAMED}, 'attempt', attempt, 'worker', worker_id"
+LEFT_TYPE: Final = """CASE status WHEN 'pending' THEN 'execution:retry_scheduled'
+    WHEN 'queued' THEN 'execution:handed_back' ELSE 'execution:' || status END"""
+LEFT: Final = f"""'status', status, 'outcome', outcome, {NAMED}, 'attempt', attempt,
+    'due_at', due_at,
+    'duration_ms', (extract(epoch FROM completed_at - started_at) * 1000)::bigint"""
+
+CREATE: Final = f"""
+WITH created AS (
+    INSERT INTO task_executions (
+        id, schedule_id, owner_id, snapshot, trigger, parameters, nominal_at, due_at, status,
+        outcome, priority, queue, attempt, max_attempts, lease_extensions, worker_id,
+        published_at, publish_count, slice_size, travels_alone, queued_at, progress,
+        result_truncated, held_by, correlation_id, created_at, updated_at
+    )
+    SELECT id, schedule_id, owner_id, snapshot::jsonb, trigger, parameters::jsonb, nominal_at,
+        due_at, status, '', priority, priority, 0, max_attempts, 0, '',
+        CASE WHEN status = 'queued' THEN now() END, (status = 'queued')::int, 0, false,
+        CASE WHEN status = 'queued' THEN now() END, '{{}}', false, '', correlation_id, now(), now()
+    FROM unnest(
+        %s::uuid[], %s::uuid[], %s::int[], %s::text[], %s::text[], %s::text[], %s::timestamptz[],
+        %s::timestamptz[], %s::text[], %s::text[], %s::int[], %s::text[]
+    ) AS n(id, schedule_id, owner_id, snapshot, trigger, parameters, nominal_at, due_at, status,
+           priority, max_attempts, correlation_id)
+    RETURNING *
+), told AS ({
+    insert_select(
+        type_="'execution:queued'",
+        source="created",
+        data=f"'status', status, {NAMED}",
+        where="status = 'queued'",
+    )
+})
+SELECT id, number FROM created
+"""
+
+QUEUE_DUE: Final = f"""
+WITH due AS (
+    SELECT id FROM task_executions
+    WHERE status = 'pending' AND held_by = '' AND due_at <= now() AND ({{condition}})
+        AND (attempt = 0 OR (SELECT error_recovery_running FROM system_state))
+    ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED
+), queued AS (
+    UPDATE task_executions e SET status = 'queued', queued_at = now(), published_at = now(),
+        publish_count = 1, updated_at = now()
+    FROM due WHERE e.id = due.id
+    RETURNING e.*
+), told AS ({
+    insert_select(
+        type_="'execution:queued'",
+        source="queued",
+        data=f"'status', status, {NAMED}, 'attempt', attempt",
+    )
+})
+SELECT id, queue, attempt FROM queued
+"""
+
+CLAIM: Final = f"""
+WITH input AS (
+    SELECT * FROM unnest(%s::uuid[], %s::text[], %s::int[]) AS i(id, worker_id, slice_size)
+), free AS (
+    SELECT e.id FROM task_executions e JOIN input i USING (id)
+    WHERE e.status = 'queued' AND e.attempt < e.max_attempts
+    ORDER BY e.id FOR UPDATE OF e
+), claimed AS (
+    UPDATE task_executions e SET
+        status = 'running', outcome = '', attempt = e.attempt + 1,
+        lease_token = gen_random_uuid(), lease_expires_at = now() + %s * interval '1 second',
+        heartbeat_at = now(), lease_extensions = 0, worker_id = i.worker_id,
+        slice_size = i.slice_size, started_at = now(), updated_at = now()
+    FROM input i JOIN free USING (id)
+    WHERE e.id = i.id
+    RETURNING e.id, e.number, e.schedule_id, e.owner_id, e.snapshot, e.parameters, e.trigger,
+        e.nominal_at, e.attempt, e.max_attempts, e.lease_token, e.started_at, e.worker_id,
+        e.correlation_id, e.cancel_requested_at IS NOT NULL AS cancel_requested
+), told AS ({
+    insert_select(
+        type_="'execution:started'",
+        source="claimed",
+        data=STARTED,
+    )
+}), told_agents AS ({
+    insert_select(
+        type_="'agent:started'",
+        source="claimed",
+        data=f"{NAMED}, {AGENT}, 'attempt', attempt",
+        where="snapshot->>'task_type' = 'agent'",
+    )
+})
+SELECT * FROM claimed
+"""
+
+LEAVE: Final = f"""
+WITH input AS (
+    SELECT * FROM unnest(
+        %s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::bool[], %s::timestamptz[],
+        %s::int[], %s::uuid[], %s::bool[], %s::bool[]
+    ) AS i(id, token, status, outcome, result, result_truncated, due_at, attempts_back,
+           last_error_id, is_dead_letter, travels_alone)
+), held AS (
+    SELECT e.id FROM task_executions e JOIN input i USING (id)
+    WHERE e.status = 'running' AND e.lease_token = i.token
+    ORDER BY e.id FOR UPDATE OF e
+), moved AS (
+    UPDATE task_executions e SET
+        status = i.status, outcome = i.outcome,
+        result = coalesce(i.result::jsonb, e.result),
+        result_truncated = i.result_truncated,
+        due_at = coalesce(i.due_at, e.due_at),
+        attempt = e.attempt - i.attempts_back,
+        last_error_id = coalesce(i.last_error_id, e.last_error_id),
+        travels_alone = e.travels_alone OR i.travels_alone,
+        lease_token = NULL, lease_expires_at = NULL,
+        published_at = NULL, publish_count = 0,
+        queued_at = CASE WHEN i.status = 'queued' THEN now() ELSE e.queued_at END,
+        completed_at = CASE WHEN i.status IN ('completed', 'failed', 'cancelled') THEN now() END,
+        dead_letter_at = CASE WHEN i.is_dead_letter THEN now() ELSE e.dead_letter_at END,
+        updated_at = now()
+    FROM input i JOIN held USING (id)
+    WHERE e.id = i.id
+    RETURNING e.*
+), inbox AS (
+    INSERT INTO outcome_inbox
+        (id, execution_id, schedule_id, status, outcome, duration_ms, completed_at)
+    SELECT cadenza_uuid7(now()), id, schedule_id, status, outcome,
+        extract(epoch FROM completed_at - started_at) * 1000, completed_at
+    FROM moved WHERE completed_at IS NOT NULL
+), told AS ({
+    insert_select(
+        type_=LEFT_TYPE,
+        source="moved",
+        data=LEFT,
+    )
+}), told_agents AS ({
+    insert_select(
+        type_="CASE status WHEN 'completed' THEN 'agent:completed' ELSE 'agent:failed' END",
+        source="moved",
+        data=f"{NAMED}, {AGENT}, 'status', status, 'outcome', outcome",
+        where="snapshot->>'task_type' = 'agent' AND completed_at IS NOT NULL",
+    )
+})
+SELECT id FROM moved
+"""
+
+
+RENEW: Final = """
+WITH input AS (SELECT * FROM unnest(%s::uuid[], %s::uuid[]) AS i(id, token)),
+held AS (
+    SELECT e.id FROM task_executions e JOIN input i USING (id)
+    WHERE e.status = 'running' AND e.lease_token = i.token
+    ORDER BY e.id FOR UPDATE OF e
+)
+UPDATE task_executions e SET lease_expires_at = now() + %s * interval '1 second',
+    heartbeat_at = now(), lease_extensions = e.lease_extensions + 1
+FROM held WHERE e.id = held.id
+RETURNING e.id
+"""
+
+END_UNSTARTED: Final = f"""
+WITH free AS (
+    SELECT id FROM task_executions
+    WHERE id = ANY(%s::uuid[]) AND status IN ('pending', 'queued', 'waiting')
+    ORDER BY id FOR UPDATE
+), moved AS (
+    UPDATE task_executions e SET status = 'cancelled', outcome = %s, completed_at = now(),
+        held_by = '', updated_at = now()
+    FROM free WHERE e.id = free.id
+    RETURNING e.*
+), inbox AS (
+    INSERT INTO outcome_inbox
+        (id, execution_id, schedule_id, status, outcome, duration_ms, completed_at)
+    SELECT cadenza_uuid7(now()), id, schedule_id, status, outcome, NULL, completed_at FROM moved
+), told AS ({
+    insert_select(
+        type_="'execution:cancelled'",
+        source="moved",
+        data=f"'status', status, 'outcome', outcome, {NAMED}",
+    )
+})
+SELECT id FROM moved
+"""
+
+ASK_TO_STOP: Final = f"""
+WITH asked AS (
+    UPDATE task_executions SET cancel_requested_at = coalesce(cancel_requested_at, now()),
+        updated_at = now()
+    WHERE id = ANY(%s::uuid[]) AND status = 'running'
+    RETURNING *
+), told AS ({
+    insert_select(
+        type_="'execution:cancel_requested'",
+        source="asked",
+        data=f"'status', status, {NAMED}",
+    )
+})
+SELECT id FROM asked
+"""
+
+REQUEUE: Final = f"""
+WITH failed AS (
+    SELECT id FROM task_executions WHERE id = ANY(%s::uuid[]) AND status = 'failed'
+    ORDER BY id FOR UPDATE
+), moved AS (
+    UPDATE task_executions e SET status = 'pending', outcome = '', due_at = now(),
+        max_attempts = e.attempt + %s, dead_letter_at = NULL, completed_at = NULL,
+        cancel_requested_at = NULL, discarded_at = NULL, result = NULL, result_truncated = false,
+        updated_at = now()
+    FROM failed WHERE e.id = failed.id
+    RETURNING e.*
+), told AS ({
+    insert_select(
+        type_="'execution:requeued'",
+        source="moved",
+        data=f"'status', status, {NAMED}, 'attempt', attempt",
+    )
+})
+SELECT id FROM moved
+"""

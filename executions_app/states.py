@@ -1,0 +1,150 @@
+"""Every state an execution, a step or an error record can be in, and every move between them.
+
+This is the whole of each state machine on one screen: `docs/state_machines.md` draws what
+stands here and a test compares the two. Modules elsewhere only ever ask `check`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+
+class SchedulerException(Exception):
+    """Base of what Cadenza raises on purpose; `context` holds identifiers, never secrets."""
+
+    def __init__(self, message: str, **context: object) -> None:
+        super().__init__(message)
+        self.context = context
+
+
+class IllegalMove(SchedulerException):
+    """The machine has no arrow from the state seen to the state wanted. Nothing was changed."""
+
+
+class LostRace(SchedulerException):
+    """A guarded update changed no row: somebody else moved it first. Walk away, write nothing."""
+
+
+class ExecutionStatus(StrEnum):
+    PENDING = "pending"
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class StepStatus(StrEnum):
+    PLANNED = "planned"
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+
+
+class Outcome(StrEnum):
+    """Why an execution stands where it stands; empty while nothing has been decided."""
+
+    OK = "ok"
+    PARTIAL = "partial"
+    ERROR = "error"
+    TIMEOUT = "timeout"
+    LOST = "lost"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+class Trigger(StrEnum):
+    TIME = "time"
+    MANUAL = "manual"
+    EVENT = "event"
+    DEPENDENCY = "dependency"
+    BACKFILL = "backfill"
+    API = "api"
+
+
+class Priority(StrEnum):
+    CRITICAL = "critical"
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
+class RecoveryStatus(StrEnum):
+    PENDING = "pending"
+    RETRY_SCHEDULED = "retry_scheduled"
+    RETRYING = "retrying"
+    RESOLVED = "resolved"
+    IGNORED = "ignored"
+    ESCALATED = "escalated"
+
+
+class SystemStatus(StrEnum):
+    IDLE = "idle"
+    RUNNING = "running"
+    PAUSED = "paused"
+    ERROR = "error"
+
+
+NOUNS: Final[dict[type[StrEnum], str]] = {
+    ExecutionStatus: "The execution",
+    StepStatus: "The step",
+    RecoveryStatus: "The error",
+    SystemStatus: "The system",
+}
+
+E, S, R = ExecutionStatus, StepStatus, RecoveryStatus
+
+TERMINAL: Final = frozenset({E.COMPLETED, E.FAILED, E.CANCELLED})
+ACTIVE: Final = frozenset(E) - TERMINAL
+
+TRANSITIONS: Final[dict[type[StrEnum], dict[StrEnum, frozenset[StrEnum]]]] = {
+    ExecutionStatus: {
+        E.PENDING: frozenset({E.QUEUED, E.CANCELLED}),
+        E.QUEUED: frozenset({E.RUNNING, E.CANCELLED}),
+        E.RUNNING: frozenset(
+            {E.COMPLETED, E.FAILED, E.CANCELLED, E.PENDING, E.QUEUED, E.WAITING},
+        ),
+        E.WAITING: frozenset({E.QUEUED, E.FAILED, E.CANCELLED}),
+        E.COMPLETED: frozenset(),
+        E.FAILED: frozenset({E.PENDING}),
+        E.CANCELLED: frozenset(),
+    },
+    StepStatus: {
+        S.PLANNED: frozenset({S.QUEUED, S.SKIPPED, S.CANCELLED}),
+        S.QUEUED: frozenset({S.RUNNING, S.SKIPPED, S.CANCELLED}),
+        S.RUNNING: frozenset({S.COMPLETED, S.FAILED, S.CANCELLED, S.QUEUED}),
+        S.COMPLETED: frozenset(),
+        S.FAILED: frozenset(),
+        S.SKIPPED: frozenset(),
+        S.CANCELLED: frozenset(),
+    },
+    RecoveryStatus: {
+        R.PENDING: frozenset({R.RETRY_SCHEDULED, R.RETRYING, R.RESOLVED, R.IGNORED, R.ESCALATED}),
+        R.RETRY_SCHEDULED: frozenset({R.RETRYING, R.RESOLVED, R.IGNORED, R.ESCALATED}),
+        R.RETRYING: frozenset({R.RESOLVED, R.RETRY_SCHEDULED, R.ESCALATED, R.IGNORED}),
+        R.ESCALATED: frozenset({R.RETRYING, R.RESOLVED, R.IGNORED}),
+        R.IGNORED: frozenset(),
+        R.RESOLVED: frozenset(),
+    },
+    SystemStatus: {one: frozenset(SystemStatus) - {one} for one in SystemStatus},
+}
+
+
+def is_legal(source: StrEnum, target: StrEnum) -> bool:
+    """True if the machine of `source` has an arrow to `target`."""
+    return target in TRANSITIONS[type(source)][source]
+
+
+def check(source: StrEnum, target: StrEnum) -> None:
+    """Raise IllegalMove unless the machine has an arrow from `source` to `target`."""
+    if not is_legal(source, target):
+        raise IllegalMove(
+            f"{NOUNS[type(source)]} cannot move from {source.value!r} to {target.value!r}",
+            source=source.value,
+            target=target.value,
+        )

@@ -1,0 +1,11 @@
+#!/usr/bin/env python3
+"""The door for a person at a terminal: every command of Cadenza starts here."""
+
+import os
+import sys
+
+from django.core.management import execute_from_command_line
+
+if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    execute_from_command_line(sys.argv)

@@ -1,0 +1,38 @@
+"""How schedules are chosen: one FilterSet for the API, the pages and whatever acts on many."""
+
+from __future__ import annotations
+
+from django.db.models import QuerySet
+from django_filters import rest_framework as filters
+
+from executions_app.api.filters import WordsFilter
+from executions_app.states import Priority
+from scheduler_app.models import Schedule
+from scheduler_app.policies import TriggerType
+
+
+class ScheduleFilter(filters.FilterSet):  # type: ignore[misc]  # untyped library
+    """Every name by which schedules can be chosen."""
+
+    enabled = filters.BooleanFilter()
+    priority = WordsFilter(Priority)
+    trigger_type = WordsFilter(TriggerType)
+    schedule_type = filters.CharFilter()
+    task_type = filters.CharFilter()
+    search = filters.CharFilter(field_name="name", lookup_expr="icontains")
+    name = filters.CharFilter()
+    is_paused = filters.BooleanFilter(method="paused")
+
+    class Meta:
+        model = Schedule
+        fields: list[str] = []
+
+    def paused(
+        self,
+        rows: QuerySet[Schedule],
+        _name: str,
+        value: bool,  # noqa: FBT001  django-filter's
+    ) -> QuerySet[Schedule]:
+        """Schedules with a pause that has an end or a reason, or those without."""
+        running = rows.filter(paused_until__isnull=True, pause_reason="")
+        return rows.exclude(pk__in=running.values("pk")) if value else running

@@ -1,0 +1,182 @@
+"""The shapes of schedules and of what is asked about them, over HTTP."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
+from rest_framework import serializers
+
+from errors_app.api.serializers import ERROR_CLASSES
+from errors_app.backoff import Jitter, Strategy
+from executions_app.api.serializers import EXECUTION_STATUSES, ObjectField, StrictSerializer, words
+from executions_app.states import Priority, SystemStatus
+from scheduler_app.models import Schedule
+from scheduler_app.policies import CatchupPolicy, OverlapPolicy, TriggerType
+
+MOST_PARAMETERS_BYTES: Final = 64 * 1024
+MOST_FIRES: Final = 50
+SCHEDULE_TYPES: Final = ["cron", "interval", "one_time"]
+SCHEDULE_EXAMPLE: Final = {
+    "id": "0195f2c0-11aa-7000-8000-1c2d3e4f5a6b",
+    "name": "nightly report",
+    "owner": 1,
+    "trigger_type": "time_based",
+    "schedule_type": "cron",
+    "schedule_config": {"cron": "0 9 * * *"},
+    "timezone": "Europe/Berlin",
+    "task_type": "http_request",
+    "task_config": {"method": "POST", "url": "https://reports.example.com/nightly"},
+    "priority": "normal",
+    "enabled": True,
+    "paused_until": None,
+    "pause_reason": "",
+    "timeout_ms": 300_000,
+    "overlap_policy": "skip",
+    "catchup_policy": "latest",
+    "catchup_limit": 1,
+    "catchup_window_ms": None,
+    "retry_policy": {
+        "max_retries": 3,
+        "strategy": "exponential",
+        "base_ms": 1000,
+        "cap_ms": 300_000,
+        "jitter": "full",
+        "retryable_classes": ["transient", "timeout", "lost"],
+    },
+    "next_run_at": "2026-12-01T08:00:00Z",
+    "last_run_at": None,
+    "missed_count": 0,
+    "version": 1,
+    "created_at": "2026-11-20T12:00:00Z",
+    "updated_at": "2026-11-20T12:00:00Z",
+}
+CREATE_EXAMPLE: Final = {
+    "name": "test-schedule",
+    "taskType": "shell_command",
+    "taskConfig": {"command": "echo hello"},
+    "scheduleType": "interval",
+    "scheduleConfig": {"intervalMs": 60_000},
+}
+
+
+class RetryPolicySerializer(serializers.Serializer[Any]):
+    """How often, after what and how far apart an execution is tried again."""
+
+    max_retries = serializers.IntegerField(min_value=0, max_value=100, required=False)
+    strategy = serializers.ChoiceField(words(Strategy), required=False)
+    base_ms = serializers.IntegerField(min_value=1, required=False)
+    cap_ms = serializers.IntegerField(min_value=1, required=False)
+    jitter = serializers.ChoiceField(words(Jitter), required=False)
+    retryable_classes = serializers.ListField(
+        child=serializers.ChoiceField(ERROR_CLASSES), required=False
+    )
+
+
+@extend_schema_serializer(
+    examples=[
+        OpenApiExample("a nightly report", value=SCHEDULE_EXAMPLE, response_only=True),
+        OpenApiExample("every minute, in camelCase", value=CREATE_EXAMPLE, request_only=True),
+    ]
+)
+class ScheduleSerializer(serializers.ModelSerializer[Schedule]):
+    """Shows a schedule and documents what may be said of it; `definition.parse` checks that."""
+
+    trigger_type = serializers.ChoiceField(words(TriggerType), required=False)
+    schedule_type = serializers.ChoiceField(SCHEDULE_TYPES, allow_blank=True, required=False)
+    schedule_config = ObjectField(
+        required=False,
+        help_text='`{"cron": "0 9 * * *"}`, `{"interval_ms": 60000}`, `{"every": "30 minutes"}` '
+        'or `{"run_at": "2026-12-01T09:00:00Z"}`',
+    )
+    timezone = serializers.CharField(required=False, help_text="IANA zone; default UTC")
+    task_config = ObjectField(required=False, help_text="what the task type takes")
+    priority = serializers.ChoiceField(words(Priority), required=False)
+    overlap_policy = serializers.ChoiceField(words(OverlapPolicy), required=False)
+    catchup_policy = serializers.ChoiceField(words(CatchupPolicy), required=False)
+    retry_policy = RetryPolicySerializer(required=False)
+
+    class Meta:
+        model = Schedule
+        fields = list(SCHEDULE_EXAMPLE)
+        read_only_fields = [
+            "id",
+            "owner",
+            "next_run_at",
+            "last_run_at",
+            "missed_count",
+            "version",
+            "created_at",
+            "updated_at",
+        ]
+
+    def to_representation(self, instance: Schedule) -> dict[str, Any]:
+        return {**super().to_representation(instance), "retry_policy": instance.retry_policy}
+
+
+class TriggerSerializer(StrictSerializer):
+    parameters = ObjectField(required=False, default=dict, help_text="for this run; <= 64 KiB")
+
+    def validate_parameters(self, value: dict[str, Any]) -> dict[str, Any]:
+        if len(json.dumps(value, ensure_ascii=False).encode()) > MOST_PARAMETERS_BYTES:
+            raise serializers.ValidationError(f"longer than {MOST_PARAMETERS_BYTES} bytes")
+        return value
+
+
+class TriggeredSerializer(serializers.Serializer[Any]):
+    execution_id = serializers.UUIDField()
+    id = serializers.UUIDField(help_text="the same")
+    number = serializers.IntegerField()
+    status = serializers.ChoiceField(EXECUTION_STATUSES)
+
+
+class PreviewSerializer(StrictSerializer):
+    """A rule: `cron` alone, or a schedule type with its config."""
+
+    cron = serializers.CharField(required=False, trim_whitespace=False)
+    schedule_type = serializers.ChoiceField(SCHEDULE_TYPES, required=False)
+    schedule_config = ObjectField(required=False)
+    timezone = serializers.CharField(required=False, default="UTC")
+    count = serializers.IntegerField(required=False, default=5, min_value=1, max_value=MOST_FIRES)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        super().validate(attrs)
+        missing = [name for name in ("schedule_type", "schedule_config") if name not in attrs]
+        if missing and "cron" not in attrs:
+            raise serializers.ValidationError(
+                dict.fromkeys(missing, "required, unless cron is given"), code="required"
+            )
+        return attrs
+
+
+class FireSerializer(serializers.Serializer[Any]):
+    utc = serializers.CharField()
+    local = serializers.CharField(help_text="what the clock of the zone shows")
+    offset = serializers.CharField()
+
+
+class ExplanationSerializer(serializers.Serializer[Any]):
+    """What a rule means."""
+
+    sentence = serializers.CharField()
+    fires = FireSerializer(many=True)
+    warnings = serializers.ListField(child=serializers.CharField())
+
+
+class SlotsSerializer(serializers.Serializer[Any]):
+    used = serializers.IntegerField()
+    max = serializers.IntegerField()
+
+
+class SchedulerStatusSerializer(serializers.Serializer[Any]):
+    """How the whole stands."""
+
+    state = serializers.ChoiceField(words(SystemStatus))
+    scheduler_running = serializers.BooleanField(help_text="false: stopped by a person")
+    last_tick_at = serializers.DateTimeField(allow_null=True)
+    due = serializers.IntegerField(help_text="schedules and pending executions whose time has come")
+    running = serializers.IntegerField()
+    queued = serializers.DictField(child=serializers.IntegerField(), help_text="by queue")
+    slots = SlotsSerializer(help_text="simultaneous agent runs")
+    problem = serializers.CharField(help_text="what keeps it from dispatching; empty: nothing")

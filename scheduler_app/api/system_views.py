@@ -1,0 +1,135 @@
+"""The system over HTTP: start, stop, status; leases; what a rule means before it is stored."""
+
+from __future__ import annotations
+
+import random
+from typing import Any, Final
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from errors_app import rescuer
+from executions_app import clock
+from executions_app.api import idempotent, problem
+from executions_app.api.base import ApiView
+from executions_app.api.problem import FieldError
+from executions_app.api.serializers import LeaseSerializer
+from executions_app.api.views import ExecutionView
+from executions_app.models import Execution
+from executions_app.states import ExecutionStatus
+from scheduler_app import explain, permissions, status, system
+from scheduler_app.api.serializers import (
+    ExplanationSerializer,
+    PreviewSerializer,
+    SchedulerStatusSerializer,
+)
+from scheduler_app.api.views import operator_needed
+from scheduler_app.models import Schedule
+from scheduler_app.next_run import InvalidTriggerConfigError
+
+MOST_NOTE: Final = 2000
+
+
+class SystemView(ApiView[Schedule]):
+    rows = Schedule.objects.all()
+    serializer_class = SchedulerStatusSerializer
+    meanings = {permissions.OperatorNeeded: operator_needed}
+
+    def status(self) -> Response:
+        return Response(SchedulerStatusSerializer(status.read(now=clock.now())).data)
+
+
+class Status(SystemView):
+    @extend_schema(operation_id="scheduler_status")
+    def get(self, _request: Request) -> Response:
+        """State, last tick, what is due, queued and running."""
+        return self.status()
+
+
+class Start(SystemView):
+    @extend_schema(operation_id="scheduler_start", request=None)
+    @idempotent.once
+    def post(self, _request: Request) -> Response:
+        """Resume dispatch; what came due meanwhile follows its catch-up policy."""
+        permissions.check_operator(self.user, "start the scheduler")
+        system.start(self.actor)
+        return self.status()
+
+
+class Stop(SystemView):
+    @extend_schema(operation_id="scheduler_stop", request=None)
+    @idempotent.once
+    def post(self, _request: Request) -> Response:
+        """Halt dispatch; running work goes on."""
+        permissions.check_operator(self.user, "stop the scheduler")
+        system.stop(self.actor)
+        return self.status()
+
+
+class Preview(ApiView[Schedule]):
+    rows = Schedule.objects.all()
+    serializer_class = ExplanationSerializer
+
+    @extend_schema(
+        operation_id="scheduler_preview", request=PreviewSerializer, responses=ExplanationSerializer
+    )
+    @idempotent.once
+    def post(self, request: Request) -> Response:
+        """The sentence, the next fires and the warnings of a rule; nothing is stored."""
+        given = PreviewSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        try:
+            explanation = self._explain(given.validated_data)
+        except InvalidTriggerConfigError as error:
+            is_own_field = error.field in given.validated_data
+            path = (error.field,) if is_own_field else ("schedule_config", error.field)
+            wrong = FieldError(problem.pointer(*path), "invalid", error.reason)
+            raise problem.invalid([wrong]) from None
+        return Response(ExplanationSerializer(explanation).data)
+
+    def _explain(self, rule: dict[str, Any]) -> explain.Explanation:
+        now = clock.now()
+        if "cron" in rule:
+            return explain.explain(rule["cron"], rule["timezone"], after=now, count=rule["count"])
+        return explain.preview(
+            rule["schedule_type"],
+            rule["schedule_config"],
+            rule["timezone"],
+            after=now,
+            count=rule["count"],
+        )
+
+
+class LeaseView(ExecutionView):
+    """Leases of running executions, presented as locks; the key is the execution."""
+
+    rows = Execution.objects.filter(status=ExecutionStatus.RUNNING)
+    serializer_class = LeaseSerializer
+    meanings = {permissions.OperatorNeeded: operator_needed}
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        return {**super().get_serializer_context(), "now": clock.now()}
+
+
+class Locks(LeaseView):
+    @extend_schema(operation_id="lock_list", responses=LeaseSerializer(many=True))
+    def get(self, _request: Request) -> Response:
+        """The leases that workers hold."""
+        page = self.paginate_queryset(self.get_queryset())
+        return self.get_paginated_response(self.get_serializer(page, many=True).data)
+
+
+class OneLock(LeaseView):
+    @extend_schema(
+        operation_id="lock_release",
+        parameters=[OpenApiParameter("note", str, description="why, for the audit log")],
+        responses={204: None},
+    )
+    def delete(self, request: Request, execution_id: str) -> Response:
+        """End a lease at once: its attempt counts as lost, and recovery decides what follows."""
+        permissions.check_operator(self.user, "release leases")
+        execution = self.named(execution_id)
+        note = request.query_params.get("note", "").replace("\x00", "")[:MOST_NOTE]
+        rescuer.release(execution.id, actor=self.actor, rng=random.SystemRandom(), note=note)
+        return Response(status=204)

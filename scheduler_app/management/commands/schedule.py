@@ -1,0 +1,161 @@
+"""`manage.py schedule`: create, look at, trigger, switch and delete schedules."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from datetime import datetime
+
+from executions_app import clock
+from executions_app.audit import Actor
+from executions_app.commands import (
+    Answer,
+    Options,
+    Verbs,
+    acting_user,
+    actor,
+    add_acting_user,
+    add_common_options,
+    facts,
+    moment_of,
+    one_line,
+    row_count,
+    table,
+    user_named,
+)
+from executions_app.models import Execution
+from executions_app.wording import moment
+from scheduler_app import definition, explain, permissions, schedule_words, schedules
+from scheduler_app.commands import ScheduleCommand, document, schedule_named
+from scheduler_app.models import Schedule
+
+
+class Command(ScheduleCommand):
+    help = "Create, look at, trigger, switch and delete schedules."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        add_common_options(parser)
+        verbs = Verbs(parser)
+        listing = verbs.add("list", self.list_all, help_text="schedules, the newest first")
+        listing.add_argument("--owner", metavar="NAME", help="only those of this user")
+        listing.add_argument("--limit", type=row_count, default=100)
+        creating = verbs.add("create", self.create, help_text="store a new schedule")
+        schedule_words.add_options(creating)
+        creating.add_argument("--owner", metavar="NAME", help="default: who acts")
+        add_acting_user(creating)
+        for name, run, help_text in (
+            ("show", self.show, "everything about one schedule"),
+            ("trigger", self.trigger, "run it now, whatever its cadence"),
+            ("pause", self.pause, "no fires until --until, or until it is resumed"),
+            ("resume", self.resume, "end a pause"),
+            ("enable", self.enable, "fire again from now on"),
+            ("disable", self.disable, "no fires until it is enabled"),
+            ("delete", self.delete, "remove it; its executions stay readable"),
+        ):
+            one = verbs.add(name, run, help_text=help_text)
+            one.add_argument("schedule", metavar="NAME|ID")
+            add_acting_user(one)
+            if name == "trigger":
+                one.add_argument("--parameters", metavar="JSON", help="an object for this run")
+            if name == "pause":
+                one.add_argument("--reason", default="")
+                one.add_argument("--until", metavar="ISO")
+
+    def list_all(self, options: Options) -> Answer:
+        chosen = Schedule.objects.order_by("-id")
+        if options["owner"]:
+            chosen = chosen.filter(owner=user_named(options["owner"]))
+        found, now = list(chosen[: options["limit"]]), clock.now()
+        rows = (
+            (
+                one.name,
+                _state(one, now),
+                _rule(one),
+                one.task_type,
+                moment(one.next_run_at, now=now),
+            )
+            for one in found
+        )
+        shown = table("NAME", "STATE", "WHEN", "TASK TYPE", "NEXT RUN", rows=rows)
+        return Answer([document(one) for one in found], shown)
+
+    def show(self, options: Options) -> Answer:
+        return self._answer(self._named(options))
+
+    def create(self, options: Options) -> Answer:
+        user = acting_user(options)
+        owner = user_named(options["owner"]) if options["owner"] else user
+        words = definition.parse(schedule_words.read(options))
+        permissions.check_task_type(user, words.task_type)
+        return self._answer(schedules.create(words, owner_id=owner.pk, actor=Actor.of(user)))
+
+    def trigger(self, options: Options) -> Answer:
+        parameters = schedule_words.json_object(options["parameters"] or "{}", field="parameters")
+        execution_id = schedules.trigger(
+            self._named(options), actor=actor(options), parameters=parameters
+        )
+        execution = Execution.objects.get(id=execution_id)
+        answer = {
+            "execution_id": execution.id,
+            "number": execution.number,
+            "status": execution.status,
+        }
+        return Answer(answer, f"Execution #{execution.number} is {execution.status}")
+
+    def pause(self, options: Options) -> Answer:
+        until = moment_of(options["until"], field="until") if options["until"] else None
+        schedule = self._named(options)
+        return self._answer(
+            schedules.pause(
+                schedule.id, reason=options["reason"], until=until, actor=actor(options)
+            )
+        )
+
+    def resume(self, options: Options) -> Answer:
+        return self._answer(schedules.resume(self._named(options).id, actor=actor(options)))
+
+    def enable(self, options: Options) -> Answer:
+        return self._answer(schedules.enable(self._named(options).id, actor=actor(options)))
+
+    def disable(self, options: Options) -> Answer:
+        return self._answer(schedules.disable(self._named(options).id, actor=actor(options)))
+
+    def delete(self, options: Options) -> Answer:
+        schedule = self._named(options)
+        self.confirm(f"Deleting schedule {schedule.name!r}", options)
+        schedules.delete(schedule.id, actor=actor(options))
+        return Answer({"deleted": schedule.id}, f"Schedule {one_line(schedule.name)} is deleted")
+
+    def _named(self, options: Options) -> Schedule:
+        return schedule_named(options["schedule"], user=acting_user(options))
+
+    def _answer(self, schedule: Schedule) -> Answer:
+        now = clock.now()
+        shown = {
+            "id": schedule.id,
+            "name": schedule.name,
+            "owner": schedule.owner.get_username(),
+            "state": _state(schedule, now),
+            "when": _rule(schedule),
+            "task": f"{schedule.task_type} {schedule.task_config}",
+            "priority": schedule.priority,
+            "policies": f"overlap {schedule.overlap_policy}, catch-up {schedule.catchup_policy}",
+            "next run": moment(schedule.next_run_at, now=now),
+            "last run": moment(schedule.last_run_at, now=now),
+            "runs": f"{schedule.run_count} ended, {schedule.failure_count} of them failed",
+        }
+        return Answer(document(schedule), facts(shown))
+
+
+def _state(schedule: Schedule, now: datetime) -> str:
+    reason = f": {schedule.pause_reason}" if schedule.pause_reason else ""
+    if not schedule.enabled:
+        return f"disabled{reason}"
+    if schedule.paused_until is not None and schedule.paused_until > now:
+        return f"paused until {moment(schedule.paused_until, now=now)}{reason}"
+    return "enabled"
+
+
+def _rule(schedule: Schedule) -> str:
+    if not schedule.schedule_type:
+        return schedule.trigger_type
+    return explain.describe(schedule.schedule_type, schedule.schedule_config, schedule.timezone)

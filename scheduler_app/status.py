@@ -1,0 +1,69 @@
+"""How the whole stands: is it dispatching, what is due, queued and running right now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Count, Q
+
+from config.env import env
+from executions_app.models import Execution
+from executions_app.states import ExecutionStatus
+from scheduler_app import system
+from scheduler_app.models import Schedule
+from scheduler_app.queues import PRIORITY_QUEUES
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """Simultaneous agent runs: how many there are, and may be."""
+
+    used: int
+    max: int
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerStatus:
+    """One look; `due` counts schedules and pending executions whose time has come."""
+
+    state: str
+    scheduler_running: bool
+    last_tick_at: datetime | None
+    due: int
+    running: int
+    queued: dict[str, int]
+    slots: Slots
+    problem: str
+
+
+def read(*, now: datetime) -> SchedulerStatus:
+    """The state of the system, from PostgreSQL alone, in four statements."""
+    state = system.read()
+    due = Schedule.objects.filter(enabled=True, next_run_at__lte=now).count()
+    due += Execution.objects.filter(
+        status=ExecutionStatus.PENDING, held_by="", due_at__lte=now
+    ).count()
+    queued = dict.fromkeys(PRIORITY_QUEUES, 0)
+    running = agents = 0
+    started = Execution.objects.filter(status__in=[ExecutionStatus.QUEUED, ExecutionStatus.RUNNING])
+    is_agent = Q(snapshot__task_type="agent")
+    counts = started.values("status", "queue").annotate(
+        number=Count("id"), agents=Count("id", filter=is_agent)
+    )
+    for row in counts.order_by():
+        if row["status"] == ExecutionStatus.RUNNING:
+            running += row["number"]
+            agents += row["agents"]
+        else:
+            queued[row["queue"]] = row["number"]
+    return SchedulerStatus(
+        state=state.status,
+        scheduler_running=state.scheduler_running,
+        last_tick_at=state.scheduler_last_tick_at,
+        due=due,
+        running=running,
+        queued=queued,
+        slots=Slots(used=agents, max=env.scheduler_max_concurrent),
+        problem=state.problem,
+    )

@@ -1,0 +1,80 @@
+"""The state of the whole: idle, running, paused or error; started and stopped by a person."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db import transaction
+
+from executions_app import audit, clock, events
+from executions_app.models import SystemState
+from executions_app.states import SystemStatus
+from scheduler_app.models import Schedule
+
+
+def read() -> SystemState:
+    """The one row."""
+    return SystemState.objects.get()
+
+
+def start(actor: audit.Actor) -> SystemState:
+    """Resume dispatch; work that came due meanwhile follows its catch-up policy."""
+    return _switch(actor, is_running=True)
+
+
+def stop(actor: audit.Actor) -> SystemState:
+    """Halt dispatch: running work goes on, nothing new is queued until `start`."""
+    return _switch(actor, is_running=False)
+
+
+def _switch(actor: audit.Actor, *, is_running: bool) -> SystemState:
+    with transaction.atomic():
+        state = SystemState.objects.select_for_update().get()
+        if state.scheduler_running != is_running:
+            now = clock.now()
+            audit.record(
+                actor,
+                "system.started" if is_running else "system.stopped",
+                object_type="system",
+                object_id=1,
+                now=now,
+                before={"scheduler_running": state.scheduler_running},
+                after={"scheduler_running": is_running},
+            )
+            state.scheduler_running = is_running
+            state.save(update_fields=["scheduler_running"])
+            _settle_status(state, problem=state.problem)
+    events.announce()
+    return state
+
+
+def note_tick(*, problem: str, now: datetime) -> SystemState:
+    """Record that a beat looked at the clock, and what kept it from dispatching, if anything."""
+    with transaction.atomic():
+        state = SystemState.objects.select_for_update().get()
+        state.scheduler_last_tick_at = now
+        state.save(update_fields=["scheduler_last_tick_at"])
+        _settle_status(state, problem=problem)
+    return state
+
+
+def _settle_status(state: SystemState, *, problem: str) -> None:
+    status = _status(state, problem)
+    if (status, problem) == (state.status, state.problem):
+        return
+    before = state.status
+    state.status, state.problem = status, problem
+    state.save(update_fields=["status", "problem"])
+    if status != before:
+        data = {"status": status, "before": before, "problem": problem}
+        events.emit([events.NewEvent("scheduler:status", "system", data)])
+        transaction.on_commit(events.announce)
+
+
+def _status(state: SystemState, problem: str) -> SystemStatus:
+    if problem:
+        return SystemStatus.ERROR
+    if not state.scheduler_running:
+        return SystemStatus.PAUSED
+    has_work = Schedule.objects.filter(enabled=True).exists()
+    return SystemStatus.RUNNING if has_work else SystemStatus.IDLE

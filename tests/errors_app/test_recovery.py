@@ -1,0 +1,355 @@
+"""A failed attempt: recorded once, tried again as its class and policy say, or given up."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from django.contrib.auth.models import User
+from django.db.models.functions import Now
+
+from errors_app import incidents, recovery, rescuer, taxonomy
+from errors_app.backoff import RetryPolicy
+from errors_app.models import DeadLetter, ErrorRecord
+from errors_app.recovery import GiveUp, RetryAt, Stopped
+from errors_app.taxonomy import ErrorClass, HandlerError
+from executions_app import clock, lifecycle
+from executions_app.audit import Actor
+from executions_app.ledger import Claimed
+from executions_app.models import AuditEntry, Event, Execution, SystemState
+from executions_app.states import ExecutionStatus, IllegalMove, LostRace
+
+Held = Callable[..., Claimed]
+NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+RNG = random.Random(7)
+
+
+def failing(error_class: ErrorClass = ErrorClass.TRANSIENT, **more: float) -> HandlerError:
+    return HandlerError("the endpoint answered 503", error_class=error_class, **more)
+
+
+def decide(
+    error: BaseException, *, attempt: int = 1, max_attempts: int = 4, **policy: object
+) -> recovery.Decision:
+    return recovery.decide(
+        taxonomy.classify(error),
+        attempt=attempt,
+        max_attempts=max_attempts,
+        policy=RetryPolicy.model_validate(policy),
+        now=NOON,
+        rng=RNG,
+    )
+
+
+def stored(execution_id: UUID) -> Execution:
+    return Execution.objects.get(id=execution_id)
+
+
+@pytest.mark.parametrize("error_class", [ErrorClass.TRANSIENT, ErrorClass.TIMEOUT, ErrorClass.LOST])
+def test_retryable_classes_are_tried_again_within_the_backoff(error_class: ErrorClass) -> None:
+    decision = decide(failing(error_class))
+
+    assert isinstance(decision, RetryAt)
+    assert NOON <= decision.due_at <= NOON + timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    "error_class",
+    [ErrorClass.PERMANENT, ErrorClass.MALFORMED, ErrorClass.RESOURCE, ErrorClass.UNKNOWN],
+)
+def test_other_classes_are_given_up_at_once(error_class: ErrorClass) -> None:
+    decision = decide(failing(error_class))
+
+    assert isinstance(decision, GiveUp)
+    assert error_class.value in decision.reason
+
+
+def test_a_schedule_may_name_its_own_retryable_classes() -> None:
+    decision = decide(ValueError("odd"), retryable_classes=["unknown"])
+
+    assert isinstance(decision, RetryAt)
+
+
+def test_the_last_attempt_is_given_up() -> None:
+    assert isinstance(decide(failing(), attempt=4), GiveUp)
+
+
+def test_retry_after_is_a_floor_under_the_backoff() -> None:
+    decision = decide(failing(retry_after=30.0))
+
+    assert decision == RetryAt(NOON + timedelta(seconds=30))
+
+
+def test_retry_after_never_exceeds_the_cap_of_the_policy() -> None:
+    decision = decide(failing(retry_after=86_400.0), cap_ms=60_000)
+
+    assert decision == RetryAt(NOON + timedelta(seconds=60))
+
+
+@pytest.mark.django_db
+def test_a_failed_attempt_leaves_a_record_and_a_later_due_time(held: Held) -> None:
+    claimed = held()
+
+    decision = recovery.recover(claimed, failing(), rng=RNG)
+
+    record = ErrorRecord.objects.get(execution_id=claimed.id)
+    row = stored(claimed.id)
+    assert isinstance(decision, RetryAt)
+    assert (row.status, row.attempt, row.due_at) == ("pending", 1, decision.due_at)
+    assert (record.attempt, record.error_class) == (1, "transient")
+    assert (record.recovery_status, record.retry_at) == ("retry_scheduled", decision.due_at)
+    assert record.worker_id == "worker-1"
+    assert record.started_at is not None
+    assert "the endpoint answered 503" in record.message
+    assert row.last_error_id == record.id
+    assert Event.objects.filter(type="error:recorded").count() == 1
+
+
+@pytest.mark.django_db
+def test_giving_up_leaves_an_escalated_record_and_a_dead_letter(held: Held) -> None:
+    claimed = held(max_retries=0)
+
+    recovery.recover(claimed, failing(), rng=RNG)
+
+    record = ErrorRecord.objects.get(execution_id=claimed.id)
+    letter = DeadLetter.objects.get(execution_id=claimed.id)
+    assert stored(claimed.id).status == "failed"
+    assert (record.recovery_status, record.severity) == ("escalated", "high")
+    assert "used up" in record.context["given_up"]
+    assert (letter.attempts, letter.last_error_id) == (1, record.id)
+    assert letter.payload["snapshot"]["name"] == "a job"
+
+
+@pytest.mark.django_db
+def test_who_lost_the_lease_leaves_no_error_record(held: Held) -> None:
+    claimed = held()
+    lifecycle.hand_back(claimed)
+
+    with pytest.raises(LostRace):
+        recovery.recover(claimed, failing(), rng=RNG)
+
+    assert ErrorRecord.objects.count() == 0
+    assert DeadLetter.objects.count() == 0
+
+
+@pytest.mark.django_db
+def test_an_attempt_that_fails_after_a_cancel_request_is_cancelled(held: Held) -> None:
+    claimed = held()
+    lifecycle.cancel(stored(claimed.id))
+
+    decision = recovery.recover(claimed, failing(), rng=RNG)
+
+    assert decision == Stopped()
+    assert stored(claimed.id).status == "cancelled"
+    assert ErrorRecord.objects.count() == 0
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("status", "closed_as"),
+    [("completed", "resolved"), ("failed", "escalated"), ("cancelled", "ignored")],
+)
+def test_the_outcome_closes_the_records_of_earlier_attempts(
+    held: Held, status: str, closed_as: str
+) -> None:
+    claimed = held()
+    recovery.recover(claimed, failing(), rng=RNG)
+
+    recovery.mark_retrying([claimed.id])
+    on_its_way = ErrorRecord.objects.get().recovery_status
+    Execution.objects.filter(id=claimed.id).update(status=status, completed_at=Now())
+    recovery.settle({claimed.id: status})
+
+    assert on_its_way == "retrying"
+    assert ErrorRecord.objects.get().recovery_status == closed_as
+    told = Event.objects.filter(type="error:updated").order_by("id")
+    assert {one.data["recovery_status"] for one in told} == {"retrying", closed_as}
+
+
+@pytest.mark.django_db
+def test_an_outcome_that_a_person_has_overtaken_closes_nothing(held: Held) -> None:
+    claimed = held()
+    recovery.recover(claimed, failing(), rng=RNG)
+
+    recovery.settle({claimed.id: "failed"})
+
+    assert ErrorRecord.objects.get().recovery_status == "retry_scheduled"
+
+
+def expire(claimed: Claimed, **changes: object) -> None:
+    expired = Now() - timedelta(seconds=1)
+    Execution.objects.filter(id=claimed.id).update(lease_expires_at=expired, **changes)
+
+
+@pytest.mark.django_db
+def test_the_rescuer_records_an_expired_lease_as_lost(held: Held) -> None:
+    lost, alive = held(), held()
+    expire(lost)
+
+    rescued = rescuer.rescue_lost(rng=RNG)
+
+    assert rescued == 1
+    assert ErrorRecord.objects.get().error_class == "lost"
+    assert (stored(lost.id).status, stored(lost.id).outcome) == ("pending", "lost")
+    assert stored(alive.id).status == "running"
+
+
+@pytest.mark.django_db
+def test_a_lease_that_ends_after_the_time_limit_is_a_timeout(held: Held) -> None:
+    overrun = held()
+    expire(overrun, started_at=Now() - timedelta(seconds=5))
+
+    rescuer.rescue_lost(rng=RNG)
+
+    assert stored(overrun.id).outcome == "timeout"
+    assert ErrorRecord.objects.get().error_class == "timeout"
+
+
+@pytest.mark.django_db
+def test_a_row_lost_in_a_longer_slice_goes_back_uncharged_and_alone(held: Held) -> None:
+    lost = held()
+    expire(lost, slice_size=50)
+
+    rescuer.rescue_lost(rng=RNG)
+
+    row = stored(lost.id)
+    assert (row.status, row.attempt, row.travels_alone) == ("queued", 0, True)
+    assert ErrorRecord.objects.count() == 0
+
+
+@pytest.mark.django_db
+def test_a_lost_execution_that_was_to_stop_is_cancelled(held: Held) -> None:
+    lost = held()
+    lifecycle.cancel(stored(lost.id))
+    expire(lost)
+
+    rescuer.rescue_lost(rng=RNG)
+
+    assert stored(lost.id).status == "cancelled"
+
+
+@pytest.mark.django_db
+def test_losing_the_worker_on_the_last_attempt_is_given_up(held: Held) -> None:
+    lost = held(max_retries=0)
+    expire(lost)
+
+    rescuer.rescue_lost(rng=RNG)
+
+    assert (stored(lost.id).status, stored(lost.id).outcome) == ("failed", "lost")
+    assert DeadLetter.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_a_row_that_cannot_be_recovered_does_not_stop_the_rest(held: Held) -> None:
+    corrupt, lost = held(), held()
+    expire(corrupt, snapshot=[])
+    expire(lost)
+
+    rescuer.rescue_lost(rng=RNG)
+
+    assert stored(lost.id).status == "pending"
+
+
+@pytest.mark.django_db
+def test_an_execution_whose_retry_policy_cannot_be_read_is_given_up(held: Held) -> None:
+    corrupt = held()
+    expire(corrupt, snapshot={**corrupt.snapshot, "retry_policy": {"max_retries": "many"}})
+
+    rescuer.rescue_lost(rng=RNG)
+
+    assert (stored(corrupt.id).status, stored(corrupt.id).outcome) == ("failed", "lost")
+
+
+@pytest.fixture
+def dead(held: Held) -> ErrorRecord:
+    recovery.recover(held(max_retries=0), failing(), rng=RNG)
+    return ErrorRecord.objects.get()
+
+
+def test_retrying_a_dead_execution_gives_it_a_new_budget(dead: ErrorRecord, operator: User) -> None:
+    incidents.retry(dead, actor=Actor.of(operator), note="the endpoint is back")
+
+    row = stored(dead.execution_id)  # type: ignore[arg-type]
+    letter = DeadLetter.objects.get()
+    assert (row.status, row.attempt, row.max_attempts) == ("pending", 1, 2)
+    assert (dead.recovery_status, dead.handled_by_id) == ("retrying", operator.pk)
+    assert (letter.handling, letter.handled_by_id) == ("requeued", operator.pk)
+    assert AuditEntry.objects.get(action="error.retrying").note == "the endpoint is back"
+
+
+@pytest.mark.django_db
+def test_retrying_a_scheduled_retry_makes_it_due_now(held: Held, operator: User) -> None:
+    claimed = held(base_ms=300_000, jitter="none")
+    recovery.recover(claimed, failing(), rng=RNG)
+
+    incidents.retry(ErrorRecord.objects.get(), actor=Actor.of(operator))
+
+    assert stored(claimed.id).due_at <= clock.now() + timedelta(seconds=1)
+    assert stored(claimed.id).attempt == 1
+
+
+@pytest.mark.parametrize(
+    ("verb", "status"), [(incidents.resolve, "resolved"), (incidents.ignore, "ignored")]
+)
+def test_a_person_may_close_an_escalated_error(
+    dead: ErrorRecord, operator: User, verb: Callable[..., ErrorRecord], status: str
+) -> None:
+    verb(dead, actor=Actor.of(operator), note="known")
+
+    dead.refresh_from_db()
+    assert (dead.recovery_status, dead.note, dead.handled_by_id) == (status, "known", operator.pk)
+    assert dead.handled_at is not None
+
+
+def test_a_closed_error_cannot_be_retried(dead: ErrorRecord, operator: User) -> None:
+    incidents.resolve(dead, actor=Actor.of(operator))
+
+    with pytest.raises(IllegalMove, match="cannot move from 'resolved' to 'retrying'"):
+        incidents.retry(dead, actor=Actor.of(operator))
+
+
+def test_of_two_people_the_first_decides(dead: ErrorRecord, operator: User) -> None:
+    seen_by_both = ErrorRecord.objects.get(id=dead.id)
+    incidents.resolve(dead, actor=Actor.of(operator))
+
+    with pytest.raises(LostRace):
+        incidents.ignore(seen_by_both, actor=Actor.of(operator))
+
+    assert ErrorRecord.objects.get().recovery_status == "resolved"
+
+
+def test_a_discarded_dead_letter_is_never_requeued(dead: ErrorRecord, operator: User) -> None:
+    letter = DeadLetter.objects.get()
+    incidents.discard(letter, actor=Actor.of(operator))
+
+    with pytest.raises(IllegalMove, match="before"):
+        incidents.requeue(letter, actor=Actor.of(operator))
+
+    row = stored(letter.execution_id)
+    assert (row.status, ExecutionStatus(row.status)) == ("failed", ExecutionStatus.FAILED)
+    assert row.discarded_at is not None
+
+
+@pytest.mark.django_db
+def test_while_recovery_is_stopped_retries_wait_and_first_attempts_do_not(
+    held: Held, operator: User
+) -> None:
+    SystemState.objects.get_or_create(id=1)
+    retry, fresh = held(), held()
+    recovery.recover(retry, failing(), rng=RNG)
+    Execution.objects.filter(id=retry.id).update(due_at=clock.now())
+    first_attempt = {"status": "pending", "attempt": 0, "lease_token": None}
+    Execution.objects.filter(id=fresh.id).update(**first_attempt)
+
+    incidents.stop_recovery(Actor.of(operator))
+    while_stopped = lifecycle.queue_due(limit=10)
+    incidents.start_recovery(Actor.of(operator))
+    afterwards = lifecycle.queue_due(limit=10)
+
+    assert [message.execution_id for message, _ in while_stopped] == [fresh.id]
+    assert [message.execution_id for message, _ in afterwards] == [retry.id]
+    actions = set(AuditEntry.objects.values_list("action", flat=True))
+    assert {"recovery.stopped", "recovery.started"} <= actions

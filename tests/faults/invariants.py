@@ -1,0 +1,129 @@
+"""What must hold after every fault, in plain SQL: each statement finds the rows that break a rule.
+
+I1 to I4 are the invariants of the design: fires, nothing stuck, attempts, fencing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Final
+
+from django.db import connection
+
+from tests.processes import System
+
+MOVES: Final = """
+    SELECT execution_id, type, data, xid, id,
+        lag(type) OVER (PARTITION BY execution_id ORDER BY xid, id) AS before
+    FROM events
+    WHERE topic = 'execution:' || execution_id
+      AND type NOT IN ('execution:progress', 'execution:cancel_requested')
+"""
+BREAKERS: Final = {
+    "I1 a dispatched fire without its execution, or an execution by time without its fire": """
+        SELECT f.schedule_id, f.nominal_at, e.id
+        FROM (SELECT * FROM fire_records WHERE reason = 'dispatched') f
+        FULL JOIN (SELECT * FROM task_executions WHERE trigger = 'time') e
+            ON e.id = f.execution_id AND e.nominal_at = f.nominal_at
+                AND e.schedule_id = f.schedule_id
+        WHERE e.id IS NULL OR f.id IS NULL
+    """,
+    "I1 a fire that did not run and has an execution, or one recorded twice": """
+        SELECT schedule_id, nominal_at, count(*) FROM fire_records
+        GROUP BY 1, 2 HAVING count(*) > 1 OR bool_or(reason <> 'dispatched'
+            AND execution_id IS NOT NULL)
+    """,
+    "I1 an enabled schedule without a next run, or one that is overdue": """
+        SELECT name, next_run_at FROM task_schedules WHERE enabled
+          AND trigger_type = 'time_based'
+          AND (next_run_at IS NULL OR next_run_at < now() - interval '10 seconds')
+    """,
+    "I2 running beyond its lease": """
+        SELECT number, worker_id, lease_expires_at FROM task_executions
+        WHERE status = 'running' AND lease_expires_at < now() - interval '3 seconds'
+    """,
+    "I2 queued and not claimed, or due and not queued": """
+        SELECT number, status, due_at, queued_at FROM task_executions
+        WHERE (status = 'queued' AND queued_at < now() - interval '20 seconds')
+           OR (status = 'pending' AND held_by = '' AND due_at < now() - interval '10 seconds')
+    """,
+    "I2 an outcome of which nothing followed": """
+        SELECT execution_id, status FROM outcome_inbox
+        WHERE completed_at < now() - interval '10 seconds'
+    """,
+    "I3 attempts that are not errors + completed + cancelled while running + live": """
+        SELECT e.number, e.status, e.attempt, r.errors FROM task_executions e
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS errors FROM error_records WHERE execution_id = e.id
+        ) r
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS cancelled FROM events WHERE execution_id = e.id
+              AND type = 'execution:cancelled' AND data ? 'attempt'
+        ) c
+        WHERE e.attempt <> r.errors + c.cancelled + (e.status IN ('completed', 'running'))::int
+           OR e.attempt > e.max_attempts
+    """,
+    "I3 attempts that are not claims without hand-backs": """
+        SELECT e.number, e.attempt, c.claims, c.handed_back FROM task_executions e
+        CROSS JOIN LATERAL (
+            SELECT count(*) FILTER (WHERE type = 'execution:started') AS claims,
+                count(*) FILTER (WHERE type = 'execution:handed_back') AS handed_back
+            FROM events WHERE execution_id = e.id
+        ) c
+        WHERE e.attempt <> c.claims - c.handed_back
+    """,
+    "I3 a failed execution without its one open dead letter, or a dead letter of another": """
+        SELECT e.number, e.status, d.id FROM
+            (SELECT * FROM task_executions WHERE status = 'failed' AND discarded_at IS NULL) e
+        FULL JOIN (SELECT * FROM dead_letters WHERE handling = '') d ON d.execution_id = e.id
+        WHERE e.id IS NULL OR d.id IS NULL
+    """,
+    "I3 an error still open although its execution ended": """
+        SELECT e.number, e.status, r.recovery_status
+        FROM error_records r JOIN task_executions e ON e.id = r.execution_id
+        WHERE e.completed_at < now() - interval '10 seconds'
+          AND r.recovery_status IN ('pending', 'retry_scheduled', 'retrying')
+    """,
+    "I4 claimed while an earlier claim was live": f"""
+        SELECT execution_id, before, type FROM ({MOVES}) m
+        WHERE type = 'execution:started' AND before IS DISTINCT FROM 'execution:queued'
+          AND before IS DISTINCT FROM 'execution:handed_back'
+    """,
+    "I4 moved after its end": f"""
+        SELECT execution_id, before, type FROM ({MOVES}) m
+        WHERE before IN ('execution:completed', 'execution:cancelled')
+           OR (before = 'execution:failed' AND type <> 'execution:requeued')
+    """,
+}
+
+
+def broken() -> dict[str, list[Any]]:
+    """The rules that do not hold, each with the rows that break it; empty when all is well."""
+    found = {}
+    with connection.cursor() as cursor:
+        for rule, statement in BREAKERS.items():
+            cursor.execute(statement)
+            if rows := cursor.fetchall():
+                found[rule] = rows[:5]
+    return found
+
+
+def disagreements(system: System) -> list[str]:
+    """Where what the handlers wrote down and what the tables say contradict each other."""
+    began: Counter[str] = Counter()
+    ended: Counter[str] = Counter()
+    for entry in system.entries():
+        {"began": began, "ended": ended}.get(entry["what"], Counter())[entry["execution"]] += 1
+    with connection.cursor() as cursor:
+        cursor.execute("""
+            SELECT e.id::text, e.status, (SELECT count(*) FROM events
+                WHERE execution_id = e.id AND type = 'execution:started')
+            FROM task_executions e WHERE e.snapshot->>'task_type' = 'act'
+        """)
+        rows = cursor.fetchall()
+    found = [
+        f"{id_} is {status}: claimed {claims} times, began {began[id_]}, ended {ended[id_]}"
+        for id_, status, claims in rows
+        if began[id_] > claims or (status == "completed" and not ended[id_])
+    ]
+    return found + [f"{id_} has no row" for id_ in began if id_ not in {row[0] for row in rows}]

@@ -1,0 +1,169 @@
+"""Beats in numbers, killed at random, and all away for a while."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from executions_app.audit import SYSTEM
+from executions_app.models import Execution
+from scheduler_app import schedules
+from scheduler_app.models import FireRecord, Schedule
+from tests.journeys.scenario import every, schedule
+from tests.journeys.test_dispatch import fires, force
+from tests.processes import System
+
+pytestmark = pytest.mark.fault
+
+SECOND = timedelta(seconds=1)
+BEATS = ("beat", "beat-2", "beat-3")
+SEED = 20_261_121
+
+
+def steady(count: int) -> list[Schedule]:
+    """Schedules of which every fire must run, however late."""
+    policy = {"overlap_policy": "allow", "catchup_policy": "all", "catchup_limit": 100}
+    return [schedule(**every(1, **policy)) for _ in range(count)]
+
+
+def grid(of: Schedule, until: datetime) -> list[datetime]:
+    """The oracle: by its definition an interval of a second fires at anchor + k seconds."""
+    return [of.anchor_at + SECOND * k for k in range(1, (until - of.anchor_at) // SECOND + 1)]
+
+
+def wait_for_fires(system: System, of: Iterable[Schedule], *, until: datetime) -> None:
+    """Until every nominal instant before `until` has been looked at; then no more fires."""
+    ids = [one.id for one in of]
+    system.until(
+        lambda: not Schedule.objects.filter(id__in=ids, next_run_at__lte=until).exists(),
+        what="every fire was looked at",
+        seconds=60,
+    )
+    for one in ids:
+        schedules.disable(one, actor=SYSTEM)
+
+
+def assert_each_fire_ran_once(system: System, of: Sequence[Schedule]) -> None:
+    for one in of:
+        seen = [fire.nominal_at for fire in fires(one)]
+        assert seen == grid(one, max(seen))
+        assert {fire.reason for fire in fires(one)} == {"dispatched"}
+    ids = [one.id for one in of]
+    ran = Execution.objects.filter(schedule_id__in=ids)
+    assert ran.count() == FireRecord.objects.filter(schedule_id__in=ids).count()
+    system.until(
+        lambda: not ran.exclude(status="completed").exists(), what="all completed", seconds=60
+    )
+    assert set(ran.values_list("attempt", flat=True)) == {1}
+
+
+def test_three_beats_at_once_fire_everything_exactly_once(system: System) -> None:
+    for name in BEATS:
+        system.beat(name)
+    system.wait_ready()
+
+    many = steady(30)
+    wait_for_fires(system, many, until=datetime.now(UTC) + 5 * SECOND)
+
+    for name in BEATS[1:]:
+        system.processes[name].kill()
+    assert_each_fire_ran_once(system, many)
+
+
+def wait_for(system: System, moment: datetime) -> None:
+    system.until(lambda: datetime.now(UTC) >= moment, what="the moment has come")
+
+
+def test_beats_killed_at_random_lose_no_fire_and_double_none(system: System) -> None:
+    chance = random.Random(SEED)
+    for name in BEATS[:2]:
+        system.beat(name)
+    system.wait_ready()
+    many = steady(20)
+    killed: Counter[str] = Counter()
+
+    for _ in range(6):
+        name = chance.choice(BEATS[:2])
+        moment = datetime.now(UTC) + timedelta(seconds=chance.uniform(0.2, 1.2))
+        wait_for(system, moment)
+        system.beat(name).kill()
+        system.beat(name)
+        killed[name] += 1
+
+    wait_for_fires(system, many, until=datetime.now(UTC) + SECOND)
+    system.processes[BEATS[1]].kill()
+    assert killed.total() == 6
+    assert_each_fire_ran_once(system, many)
+
+
+LATE: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
+    "latest": ({"catchup_policy": "latest"}, {"dispatched": 1, "missed_coalesced": 10}),
+    "all": (
+        {"catchup_policy": "all", "catchup_limit": 5, "overlap_policy": "allow"},
+        {"dispatched": 5, "missed_coalesced": 6},
+    ),
+    "all, one at a time": (
+        {"catchup_policy": "all", "catchup_limit": 5, "overlap_policy": "skip"},
+        {"dispatched": 1, "skipped_overlap": 4, "missed_coalesced": 6},
+    ),
+    "all of the last three minutes": (
+        {
+            "catchup_policy": "all",
+            "catchup_limit": 100,
+            "overlap_policy": "allow",
+            "catchup_window_ms": 170_000,
+        },
+        {"dispatched": 3, "missed_too_old": 8},
+    ),
+    "none": ({"catchup_policy": "none"}, {"missed_too_old": 11}),
+}
+
+
+def test_after_ten_minutes_without_a_beat_each_policy_gets_exactly_its_runs(
+    system: System,
+) -> None:
+    system.beat().kill()
+    late = {name: schedule(**every(60, **policy)) for name, (policy, _) in LATE.items()}
+    first = datetime.now(UTC) - timedelta(seconds=620)
+    for one in late.values():
+        force(one, anchor_at=first - timedelta(seconds=60), next_run_at=first)
+
+    system.beat()
+
+    ids = [one.id for one in late.values()]
+    system.until(
+        lambda: FireRecord.objects.filter(schedule_id__in=ids).count() >= 11 * len(late),
+        what="every missed fire has its record",
+    )
+    for name, (_, wanted) in LATE.items():
+        records = fires(late[name])
+        assert [one.nominal_at for one in records] == [
+            first + timedelta(seconds=60) * k for k in range(11)
+        ]
+        assert Counter(one.reason for one in records) == wanted, name
+        ran = [one.nominal_at for one in records if one.reason == "dispatched"]
+        assert len(ran) == Execution.objects.filter(schedule_id=late[name].id).count()
+
+
+def test_a_week_of_missed_minutes_is_a_hundred_records_and_a_summary(system: System) -> None:
+    system.beat().kill()
+    long_away = schedule(**every(60))
+    first = datetime.now(UTC) - timedelta(days=7, seconds=20)
+    force(long_away, anchor_at=first - timedelta(seconds=60), next_run_at=first)
+
+    system.beat()
+
+    system.until(lambda: fires(long_away), what="the missed fires have their records")
+    records = fires(long_away)
+    summary = records[0]
+    assert summary.nominal_at == first
+    assert summary.nominal_until is not None
+    assert sum(one.count for one in records) == 7 * 24 * 60 + 1
+    assert 100 <= len(records) <= 102
+    assert Counter(one.reason for one in records[-2:]) == {"missed_coalesced": 1, "dispatched": 1}
+    assert Execution.objects.filter(schedule_id=long_away.id).count() == 1

@@ -1,0 +1,43 @@
+"""Gives every test session its own PostgreSQL and Redis, before Django's settings are read.
+
+The session owns the folder CADENZA_TEST_DATA_DIR (default `.cadenza/tests`); when another session
+owns it, the next of its siblings (`tests-2`, `tests-3`, ...). Under xdist the controller owns the
+services and its workers inherit their addresses.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from config import embedded
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None]:
+    """Runs before pytest-django's hook of the same name, which imports the settings."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        owner = own_a_folder(os.environ.get("CADENZA_TEST_DATA_DIR", ".cadenza/tests"))
+        early_config.add_cleanup(owner.stop)
+        os.environ["DATABASE_URL"] = owner.services.database_url
+        os.environ["REDIS_URL"] = owner.services.redis_url
+        os.environ["CADENZA_DATA_DIR"] = owner.services.data_dir
+        os.environ.setdefault("DJANGO_ENV", "test")
+    return (yield)
+
+
+def own_a_folder(configured: str) -> embedded.Owner:
+    for number in itertools.count(1):
+        name = configured if number == 1 else f"{configured}-{number}"
+        data_dir = embedded.resolve_data_dir(name, CHECKOUT)
+        try:
+            return embedded.start(data_dir, durable=False)
+        except embedded.AlreadyRunning:
+            continue
+    raise AssertionError

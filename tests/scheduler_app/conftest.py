@@ -1,0 +1,60 @@
+"""An owner, and schedules of theirs that are due when a test says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db.models.functions import Now
+
+from executions_app.audit import Actor
+from executions_app.models import SystemState
+from scheduler_app import definition, queues, schedules
+from scheduler_app.models import Schedule
+
+MakeSchedule = Callable[..., Schedule]
+
+
+@pytest.fixture
+def owner(db: None) -> User:
+    SystemState.objects.get_or_create(id=1)
+    queues.broker.cache_clear()
+    queues.forgive()
+    queues.broker().flushdb()
+    return User.objects.create_user("owner")
+
+
+@pytest.fixture
+def make_schedule(owner: User) -> MakeSchedule:
+    """Create a schedule; `late_by` moves its next run (and its grid) into the past."""
+
+    def make(name: str = "a job", *, late_by: timedelta | None = None, **changes: Any) -> Schedule:
+        words = {
+            "name": name,
+            "schedule_type": "interval",
+            "schedule_config": {"interval_ms": 60_000},
+            "task_type": "shell_command",
+            "task_config": {"command": ["true"]},
+        }
+        words.update(changes)
+        schedule = schedules.create(
+            definition.parse(words), owner_id=owner.id, actor=Actor.of(owner)
+        )
+        if late_by is not None:
+            move_into_the_past(schedule, late_by)
+        return schedule
+
+    return make
+
+
+def move_into_the_past(schedule: Schedule, late_by: timedelta) -> None:
+    """As if it had been created earlier, so that its next run was due `late_by` ago."""
+    assert schedule.next_run_at is not None
+    interval = schedule.next_run_at - schedule.anchor_at
+    Schedule.objects.filter(id=schedule.id).update(
+        anchor_at=Now() - late_by - interval, next_run_at=Now() - late_by
+    )
+    schedule.refresh_from_db()

@@ -1,0 +1,249 @@
+"""The metronome: rounds that survive trouble, maintenance jobs that fire once for all beats."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+
+from config.celery import app
+from config.env import env
+from executions_app import clock, lifecycle, partitions
+from executions_app.models import Execution, SystemState
+from scheduler_app import epoch, queues
+from scheduler_app.beat import CadenzaScheduler, Metronome
+from scheduler_app.models import FireRecord, Schedule
+
+MakeSchedule = Callable[..., Schedule]
+SECOND = timedelta(seconds=1)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_a_round_dispatches_what_is_due_and_notes_the_tick(make_schedule: MakeSchedule) -> None:
+    make_schedule(late_by=SECOND)
+
+    wait = Metronome().beat()
+
+    state = SystemState.objects.get()
+    assert Execution.objects.count() == 1
+    assert state.scheduler_last_tick_at is not None
+    assert state.status == "running"
+    assert 0 <= wait <= 1
+
+
+def test_a_stopped_system_dispatches_nothing_and_says_so(make_schedule: MakeSchedule) -> None:
+    make_schedule(late_by=SECOND)
+    SystemState.objects.update(scheduler_running=False)
+
+    Metronome().beat()
+
+    assert Execution.objects.count() == 0
+    assert SystemState.objects.get().status == "paused"
+
+
+def test_a_stopped_system_rests_between_its_rounds(make_schedule: MakeSchedule) -> None:
+    make_schedule(late_by=SECOND)
+    SystemState.objects.update(scheduler_running=False)
+
+    wait = Metronome().beat()
+
+    assert wait == env.tick_seconds
+
+
+def test_retries_that_are_held_back_keep_no_beat_awake(make_schedule: MakeSchedule) -> None:
+    make_schedule(late_by=SECOND)
+    metronome = Metronome()
+    metronome.beat()
+    Execution.objects.update(status="pending", attempt=1, due_at=clock.now() - SECOND)
+    SystemState.objects.update(error_recovery_running=False)
+
+    wait = metronome.beat()
+
+    assert wait == env.tick_seconds
+
+
+def test_a_duty_that_fails_leaves_the_other_duties_alone(make_schedule: MakeSchedule) -> None:
+    make_schedule(late_by=SECOND)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                RAISE EXCEPTION 'refused' USING ERRCODE = 'query_canceled';
+            END $$;
+            CREATE TRIGGER refuse BEFORE UPDATE ON system_state
+                FOR EACH ROW EXECUTE FUNCTION refuse();
+            """
+        )
+
+    try:
+        Metronome().beat()
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP FUNCTION refuse() CASCADE")
+
+    assert Execution.objects.count() == 1
+
+
+def test_after_an_absence_of_the_database_workers_may_renew_before_they_are_rescued(
+    make_schedule: MakeSchedule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_schedule(late_by=SECOND)
+    metronome = Metronome()
+    metronome.beat()
+    lifecycle.claim([Execution.objects.get().id], worker_id="worker-1")
+    Execution.objects.update(lease_expires_at=clock.now() - SECOND)
+    metronome._rescued_at = float("-inf")
+    with monkeypatch.context() as away:
+        connection.close()
+        away.setitem(connection.settings_dict, "NAME", "nowhere")
+        metronome.beat()
+        connection.close()
+
+    metronome.beat()
+
+    assert Execution.objects.get().status == "running"
+
+
+def test_a_system_that_was_off_for_months_makes_room_before_anything_else(
+    make_schedule: MakeSchedule,
+) -> None:
+    make_schedule(late_by=SECOND)
+    now = clock.now()
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP TABLE events_{now:%Y_%m}")
+    partitions.forget()
+
+    try:
+        Metronome().beat()
+    finally:
+        partitions.ensure_ahead(now)
+
+    assert SystemState.objects.get().status == "running"
+    assert Execution.objects.count() == 1
+
+
+def test_a_round_without_redis_records_due_work_and_reports_the_error(
+    make_schedule: MakeSchedule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_schedule(late_by=SECOND)
+    queues.broker.cache_clear()
+    monkeypatch.setattr("django.conf.settings.REDIS_BROKER_URL", "redis://127.0.0.1:1/0")
+
+    metronome = Metronome()
+    metronome.beat()
+
+    queues.broker.cache_clear()
+    queues.forgive()
+    state = SystemState.objects.get()
+    execution = Execution.objects.get()
+    assert (state.status, metronome.is_broker_away) == ("error", True)
+    assert "Redis" in state.problem
+    assert (execution.status, execution.published_at) == ("queued", None)
+
+
+def test_an_exception_never_leaves_a_round(make_schedule: MakeSchedule) -> None:
+    SystemState.objects.all().delete()
+
+    wait = Metronome().beat()
+
+    assert wait == 1
+
+
+def test_a_schedule_without_a_next_run_gets_one_when_a_beat_starts(
+    make_schedule: MakeSchedule,
+) -> None:
+    schedule = make_schedule()
+    Schedule.objects.update(next_run_at=None)
+
+    Metronome().beat()
+
+    schedule.refresh_from_db()
+    assert schedule.next_run_at is not None
+
+
+def queued_and_sent(make_schedule: MakeSchedule) -> None:
+    epoch.keep()
+    make_schedule(late_by=SECOND)
+    Metronome().beat()
+    assert Execution.objects.get().published_at is not None
+
+
+def test_a_healthy_redis_has_nothing_published_again(make_schedule: MakeSchedule) -> None:
+    queued_and_sent(make_schedule)
+
+    assert [epoch.keep() for _ in range(10)] == [0] * 10
+
+
+def test_an_emptied_redis_has_everything_published_again(make_schedule: MakeSchedule) -> None:
+    queued_and_sent(make_schedule)
+    queues.broker().flushall()
+
+    marked = epoch.keep()
+
+    assert marked == 1
+    assert epoch.keep() == 0
+
+
+def test_a_redis_set_back_to_a_snapshot_has_everything_published_again(
+    make_schedule: MakeSchedule,
+) -> None:
+    queued_and_sent(make_schedule)
+    snapshot = queues.broker().get(epoch.KEY)
+    for _ in range(epoch.SLACK + 1):
+        epoch.keep()
+    queues.broker().set(epoch.KEY, snapshot)  # type: ignore[arg-type]
+
+    assert epoch.keep() == 1
+
+
+def test_a_restarted_redis_has_everything_published_again(make_schedule: MakeSchedule) -> None:
+    queued_and_sent(make_schedule)
+    SystemState.objects.update(redis_run_id="the run before")
+
+    assert epoch.keep() == 1
+
+
+@pytest.fixture
+def maintenance(make_schedule: MakeSchedule) -> PeriodicTask:
+    every, _ = IntervalSchedule.objects.get_or_create(every=30, period="seconds")
+    PeriodicTask.objects.all().delete()
+    task: PeriodicTask = PeriodicTask.objects.create(
+        name="clean", task="cadenza.clean", interval=every, queue="system",
+        last_run_at=clock.now() - timedelta(minutes=1),
+    )  # fmt: skip
+    return task
+
+
+def sent() -> int:
+    found: list[Any] = queues.broker().lrange("system", 0, -1)
+    return [json.loads(one)["headers"]["task"] for one in found].count("cadenza.clean")
+
+
+def test_of_two_beats_one_sends_a_maintenance_job(maintenance: PeriodicTask) -> None:
+    first, second = CadenzaScheduler(app=app), CadenzaScheduler(app=app)
+    for beat in (first, second):
+        beat.setup_schedule()
+        assert maintenance.name in beat.schedule
+
+    for beat in (first, second) * 5:
+        beat.tick()
+
+    maintenance.refresh_from_db()
+    assert sent() == 1
+    assert maintenance.total_run_count == 1
+
+
+def test_the_fires_of_people_never_go_through_the_library(make_schedule: MakeSchedule) -> None:
+    make_schedule(late_by=SECOND)
+    beat = CadenzaScheduler(app=app)
+
+    beat.tick()
+
+    assert FireRecord.objects.count() == 1
+    assert not PeriodicTask.objects.filter(task="cadenza.run").exists()
