@@ -205,10 +205,15 @@ class System:
         )
 
     def entries(self) -> list[dict[str, Any]]:
-        """What the handlers wrote down: one entry when a run began, one when it ended."""
+        """What the handlers wrote down: one entry when a run began, one when it ended.
+
+        A line that is being written as it is read may come in half (an append crosses a page of
+        the file in two steps): it counts once it ends.
+        """
         if not self.journal.exists():
             return []
-        return [json.loads(line) for line in self.journal.read_text().splitlines()]
+        written, _, _ = self.journal.read_text().rpartition("\n")
+        return [json.loads(line) for line in written.splitlines()]
 
     def resume(self) -> None:
         """Let whatever a test has paused go on."""
