@@ -54,8 +54,11 @@ check: lint test  ## what CI runs
 faults: setup  ## the fault suite
 	@exec $(RUN) -m pytest -m fault $(ARGS)
 
-bench-quick: setup  ## arrival times of 1,000 executions due in one second
-	@exec $(RUN) manage.py benchmark due --json $(ARGS)
+bench: setup  ## every target of performance beside the peers, three runs; writes benchmarks/report.md
+	@exec $(RUN) manage.py benchmark --report benchmarks $(ARGS)
+
+bench-quick: setup  ## the same with less of everything, once: a few minutes
+	@exec $(RUN) manage.py benchmark --quick $(ARGS)
 
 clean:  ## forget the embedded services' data (stop them first)
 	@rm -rf .cadenza

@@ -9,9 +9,10 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError
 from pydantic import BaseModel
 
+from agents_app import connections
 from errors_app.taxonomy import Cancelled, DeadlineExceeded, LeaseLost
 from executions_app.ledger import Claimed
 from executions_app.scrub import storable_text
@@ -86,5 +87,4 @@ class RunContext(Generic[C]):
             # Nobody's job fails because it could not be watched.
             logger.warning("Progress of %s was not stored: %s", self.execution_id, error)
         finally:
-            if not connection.in_atomic_block:
-                connection.close()
+            connections.let_go()

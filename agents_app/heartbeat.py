@@ -2,7 +2,7 @@
 
 One thread per process, whatever the number of executions: one statement renews all leases, one
 reads all cancel requests. A lease that could not be renewed in time is given up here, before
-anybody else may take it over.
+anybody else may take it over. What waits in a slice behind a slow execution goes back from here.
 """
 
 from __future__ import annotations
@@ -11,66 +11,62 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, Protocol
 from uuid import UUID
 
 from django.db import connection
 
-from agents_app.context import RunContext
-from agents_app.handlers.base import Handler
+from agents_app.slices import Held, Slice
 from config.env import env
 from executions_app import lifecycle
 
 CANCEL_POLL_SECONDS: Final = 1.0
-HARD_LIMIT_GRACE_SECONDS: Final = 10.0
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class _Held:
-    context: RunContext[Any]
-    handler: Handler[Any]
-    renewed_at: float
+class Keeper(Protocol):
+    """What is to be done about a slice that is late; called from the heartbeat's thread."""
 
-    def is_running_out(self, now: float) -> bool:
-        """True once the lease may end before the next renewal could save it."""
-        return now - self.renewed_at > env.lease_seconds - env.heartbeat_seconds / 2
+    def relieve(self, slice_: Slice) -> None:
+        """Let nobody wait for a slow neighbour."""
+
+    def end(self, deaf: Sequence[Held]) -> None:
+        """These go on long after their time limit and do not hear that they should stop."""
 
 
 class Heartbeat:
-    """The registry of running executions and the thread that keeps them."""
+    """The registry of what runs here, and the thread that looks after it."""
 
     def __init__(self) -> None:
-        self._held: dict[UUID, _Held] = {}
+        self._slices: dict[Slice, Keeper] = {}
         self._guard = threading.Lock()
         self._pid = 0
         self._wake = threading.Event()
 
     @contextmanager
-    def holding(
-        self, context: RunContext[Any], handler: Handler[Any], *, claimed_at: float
-    ) -> Iterator[None]:
-        """Keep the lease of one execution while the block runs; `claimed_at` is monotonic."""
+    def holding(self, slice_: Slice, keeper: Keeper) -> Iterator[None]:
+        """Keep the leases of a slice while the block runs; `keeper` acts when it is late."""
         self._ensure_thread()
         with self._guard:
-            self._held[context.execution_id] = _Held(context, handler, claimed_at)
+            self._slices[slice_] = keeper
         self._wake.set()
         try:
             yield
         finally:
             with self._guard:
-                self._held.pop(context.execution_id, None)
+                self._slices.pop(slice_, None)
 
     def _ensure_thread(self) -> None:
+        if self._pid == os.getpid():
+            return
         with self._guard:
             if self._pid == os.getpid():
                 return
             self._pid = os.getpid()
-            self._held.clear()
+            self._slices.clear()
         threading.Thread(target=self._run, name="heartbeat", daemon=True).start()
 
     def _run(self) -> None:
@@ -78,67 +74,63 @@ class Heartbeat:
         while True:
             self._wake.wait()
             self._wake.clear()
-            while self._snapshot():
+            while self._slices:
+                time.sleep(min(CANCEL_POLL_SECONDS, env.heartbeat_seconds))
                 try:
                     if time.monotonic() - renewed_at >= env.heartbeat_seconds:
                         renewed_at = time.monotonic()
                         self.renew()
                     self.hear()
+                    self._relieve()
                     connection.close()
                 except Exception as error:  # noqa: BLE001  without this thread every lease ends
                     logger.warning("Leases could not be looked after just now: %s", error)
                     connection.close()
                 self._drop_what_runs_out()
-                time.sleep(min(CANCEL_POLL_SECONDS, env.heartbeat_seconds))
 
-    def _snapshot(self) -> dict[UUID, _Held]:
+    def _held(self) -> dict[UUID, Held]:
         with self._guard:
-            return dict(self._held)
+            slices = list(self._slices)
+        return {id_: one for slice_ in slices for id_, one in slice_.held().items()}
 
     def renew(self) -> None:
         """Renew every lease once; what is not held any more is told to stop."""
         held = {
             id_: one
-            for id_, one in self._snapshot().items()
-            if one.context.seconds_over < HARD_LIMIT_GRACE_SECONDS
+            for id_, one in self._held().items()
+            if one.seconds_over < env.hard_limit_grace_seconds
         }
         if not held:
             return
         asked_at = time.monotonic()
-        kept = lifecycle.renew({id_: one.context.claimed.lease_token for id_, one in held.items()})
+        kept = lifecycle.renew({id_: one.claimed.lease_token for id_, one in held.items()})
         for id_, one in held.items():
             if id_ in kept:
-                one.renewed_at = asked_at
+                one.seen_at = asked_at
             else:
-                self._lose(one)
+                one.lose()
 
     def hear(self) -> None:
         """Pass on cancel requests."""
-        held = self._snapshot()
+        held = self._held()
         for id_ in lifecycle.cancel_requests(list(held)) if held else ():
-            one = held[id_]
-            if not one.context.is_cancelled:
-                one.context.is_cancelled = True
-                self._tell_handler(one)
+            held[id_].stop()
+
+    def _relieve(self) -> None:
+        with self._guard:
+            slices = list(self._slices.items())
+        for slice_, keeper in slices:
+            if slice_.is_overrunning:
+                keeper.relieve(slice_)
+            if deaf := slice_.beyond(env.hard_limit_grace_seconds):
+                keeper.end(deaf)
 
     def _drop_what_runs_out(self) -> None:
-        now = time.monotonic()
-        for one in self._snapshot().values():
-            if one.is_running_out(now):
-                self._lose(one)
-
-    def _lose(self, one: _Held) -> None:
-        if not one.context.is_lease_lost:
-            one.context.is_lease_lost = True
-            logger.warning("The lease of execution %s is lost", one.context.execution_id)
-            self._tell_handler(one)
-
-    @staticmethod
-    def _tell_handler(one: _Held) -> None:
-        try:
-            one.handler.cancel(one.context)
-        except BaseException:
-            logger.exception("cancel() of the handler of %s failed", one.context.execution_id)
+        """Give up each lease that may end before the next renewal could save it."""
+        oldest = time.monotonic() - (env.lease_seconds - env.heartbeat_seconds / 2)
+        for one in self._held().values():
+            if one.seen_at < oldest:
+                one.lose()
 
 
 heartbeat = Heartbeat()

@@ -1,7 +1,9 @@
-"""Carries out one execution: claim, handler, outcome. The middle of its life.
+"""Carries out executions: claim, handler, outcome. The middle of their life.
 
-Order matters in `_run_one`: who lost the lease writes nothing, whatever else happened; only then
-is an error an error. Nothing may escape, MemoryError and SystemExit of a handler included.
+A message names one execution or many short ones; many are claimed together, run one after the
+other and stored together. Order matters in `_run_one`: who lost the lease writes nothing, whatever
+else happened; only then is an error an error. Nothing may escape, MemoryError and SystemExit of a
+handler included.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import logging
 import os
 import random
 import socket
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -18,23 +21,27 @@ from uuid import UUID, uuid4
 from django.db import DataError, InterfaceError, OperationalError, connection
 from django.utils import timezone
 
+from agents_app import connections
 from agents_app.context import RunContext
 from agents_app.handlers import registry
-from agents_app.handlers.base import Handler, Outcome
+from agents_app.handlers.base import Outcome
 from agents_app.heartbeat import heartbeat
+from agents_app.slices import Held, Slice
 from errors_app import recovery
 from errors_app.taxonomy import Cancelled, ErrorClass, HandlerError, LeaseLost
 from executions_app import lifecycle
-from executions_app.ledger import Claimed
+from executions_app.ledger import Claimed, Leave
 from executions_app.states import LostRace
 from executions_app.states import Outcome as Recorded
 
+EXIT_HARD_LIMIT: Final = 75  # EX_TEMPFAIL: the pool starts another child
 STORE_FOR_SECONDS: Final = 60.0
 STORE_PAUSE_SECONDS: Final = 1.0
 
 logger = logging.getLogger(__name__)
 _random = random.SystemRandom()
 _instance: Final = uuid4().hex[:8]
+_drains = threading.Event()
 
 
 def worker_id() -> str:
@@ -42,55 +49,162 @@ def worker_id() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{_instance}"
 
 
+class _Process:
+    """True in a child of a prefork pool, which runs one execution at a time."""
+
+    is_of_its_own = False
+
+
+def be_a_process_of_its_own() -> None:
+    """What will not stop after its time limit may from now on take this process with it."""
+    _Process.is_of_its_own = True
+
+
+def drain() -> None:
+    """Start nothing more in this process: what waits in its slices goes back unstarted."""
+    _drains.set()
+
+
+def is_draining() -> bool:
+    """True once this process is to start nothing more."""
+    return _drains.is_set()
+
+
 def run(ids: Sequence[UUID]) -> int:
     """Claim the executions that are still queued and carry them out; answers how many."""
     claimed_at = time.monotonic()
     claimed = lifecycle.claim(ids, worker_id=worker_id())
-    for one in claimed:
-        _run_one(one, claimed_at=claimed_at)
+    carry_out(claimed, claimed_at=claimed_at)
     return len(claimed)
 
 
-def _run_one(claimed: Claimed, *, claimed_at: float) -> None:
+def claim_apart(ids: Sequence[UUID]) -> list[Claimed]:
+    """Claim executions of which each is carried out by itself."""
     try:
-        outcome = _carry_out(claimed, claimed_at=claimed_at)
+        return lifecycle.claim_apart(ids, worker_id=worker_id())
+    finally:
+        connections.let_go()
+
+
+def carry_out(claimed: Sequence[Claimed], *, claimed_at: float) -> None:
+    """Carry out what was claimed (at `claimed_at`, monotonic), one after the other."""
+    slice_ = Slice(claimed, claimed_at=claimed_at)
+    if claimed:
+        with heartbeat.holding(slice_, _Keeper()):
+            _run_all(slice_)
+    connections.let_go()
+
+
+def _run_all(slice_: Slice) -> None:
+    connections.let_go()  # nobody holds one while user code, the network or a process is waited for
+    while (one := slice_.next()) is not None:
+        _run_one(slice_, one)
+        if slice_.is_to_be_stored:
+            _store_outcomes(slice_)
+        if _drains.is_set():
+            _hand_back(slice_)
+    _store_outcomes(slice_)
+
+
+class _Keeper:
+    """Called from the heartbeat, which cannot wait for a database that is away."""
+
+    @staticmethod
+    def relieve(slice_: Slice) -> None:
+        """Let nobody wait for a slow neighbour: neither the unstarted, nor the ended."""
+        _hand_back(slice_)
+        kept = slice_.take_outcomes()
+        try:
+            _leave_all(kept)
+        except BaseException:
+            slice_.put_back(kept)
+            raise
+        for one, _ in kept:
+            slice_.forget(one)
+
+    @staticmethod
+    def end(deaf: Sequence[Held]) -> None:
+        """End the process that nothing else can stop; in a thread, only the lease can be ended."""
+        if not _Process.is_of_its_own:
+            return
+        for one in deaf:
+            logger.error("Execution #%s does not stop; its process ends", one.claimed.number)
+            _record_overrun(one.claimed)
+        os._exit(EXIT_HARD_LIMIT)
+
+
+def _record_overrun(claimed: Claimed) -> None:
+    overrun = HandlerError(
+        "The time limit has passed, the job went on, and its process was ended",
+        error_class=ErrorClass.TIMEOUT,
+    )
+    try:
+        recovery.recover(claimed, overrun, rng=_random)
+    except Exception:
+        logger.exception("The overrun could not be stored; the lease will end")
+
+
+def _hand_back(slice_: Slice) -> None:
+    for one in slice_.take_unstarted():
+        slice_.keep(one, lifecycle.return_unstarted(one.claimed))
+
+
+def _run_one(slice_: Slice, one: Held) -> None:
+    claimed = one.claimed
+    try:
+        slice_.keep(one, _carry_out(one))
     except (LostRace, LeaseLost):
         logger.warning("Execution #%s belongs to another worker now", claimed.number)
+        slice_.forget(one)
     except Cancelled:
-        _store(lambda: lifecycle.cancelled(claimed))
+        slice_.keep(one, lifecycle.cancellation(claimed))
     except BaseException as error:  # noqa: BLE001  a handler's MemoryError is its outcome
         failure = error
         _store(lambda: recovery.recover(claimed, failure, rng=_random))
-    else:
-        _store(lambda: _complete(claimed, outcome))
+        slice_.forget(one)
 
 
-def _complete(claimed: Claimed, outcome: Outcome) -> None:
-    try:
-        lifecycle.complete(claimed, output=outcome.output, outcome=Recorded(outcome.detail))
-    except DataError as error:
-        unstorable = HandlerError(
-            f"The result of execution #{claimed.number} cannot be stored: {error}",
-            error_class=ErrorClass.MALFORMED,
-        )
-        recovery.recover(claimed, unstorable, rng=_random)
-
-
-def _carry_out(claimed: Claimed, *, claimed_at: float) -> Outcome:
-    handler, context = _prepare(claimed)
-    with heartbeat.holding(context, handler, claimed_at=claimed_at):
-        connection.close()  # none is held while user code, the network or a process is waited for
-        context.check()
-        return handler.run(context)
-
-
-def _prepare(claimed: Claimed) -> tuple[Handler[Any], RunContext[Any]]:
+def _carry_out(one: Held) -> Leave:
+    claimed = one.claimed
     task_type = claimed.snapshot["task_type"]
     handler = registry.resolve(task_type)
-    config = registry.validate(task_type, claimed.snapshot["task_config"])
+    config = registry.validate_for(handler, task_type, claimed.snapshot["task_config"])
     context = RunContext(claimed, config, now=timezone.now(), report=lifecycle.report_progress)
-    context.is_cancelled = claimed.cancel_requested
-    return handler, context
+    one.start(handler, context)
+    context.check()
+    began = time.monotonic()
+    outcome: Outcome = handler.run(context)
+    return lifecycle.completion(
+        claimed,
+        output=outcome.output,
+        outcome=Recorded(outcome.detail),
+        duration_ms=(time.monotonic() - began) * 1000,
+    )
+
+
+def _store_outcomes(slice_: Slice) -> None:
+    kept = slice_.take_outcomes()
+    if kept:
+        _store(lambda: _leave_all(kept))
+    for one, _ in kept:
+        slice_.forget(one)
+
+
+def _leave_all(kept: Sequence[tuple[Held, Leave]]) -> None:
+    problems = lifecycle.leave_all([move for _, move in kept])
+    for (one, _), problem in zip(kept, problems, strict=True):
+        if isinstance(problem, DataError):
+            _recover_unstorable(one.claimed, problem)
+        elif problem:
+            logger.warning("The lease ended before the outcome was stored; nothing was written")
+
+
+def _recover_unstorable(claimed: Claimed, error: DataError) -> None:
+    unstorable = HandlerError(
+        f"The result of execution #{claimed.number} cannot be stored: {error}",
+        error_class=ErrorClass.MALFORMED,
+    )
+    recovery.recover(claimed, unstorable, rng=_random)
 
 
 def _store(write: Callable[[], Any]) -> None:
@@ -102,6 +216,7 @@ def _store(write: Callable[[], Any]) -> None:
     while True:
         try:
             write()
+            connections.let_go()
         except LostRace:
             logger.warning("The lease ended before the outcome was stored; nothing was written")
         except (OperationalError, InterfaceError) as error:

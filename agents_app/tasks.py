@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
-from celery import shared_task
+from celery import shared_task, signals
 
-from agents_app import runner
-
-RUN: Final = "cadenza.run"
+from agents_app import runner, shift
+from agents_app.backlog import RUN
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +19,18 @@ logger = logging.getLogger(__name__)
 def run_executions(*, execution_ids: Sequence[str], **_: Any) -> None:
     """Run the named executions; a message is a hint, so whatever goes wrong stays in here."""
     try:
-        runner.run([UUID(one) for one in execution_ids])
+        shift.work([UUID(one) for one in execution_ids])
     except BaseException:
         logger.exception("A message could not be carried out; its executions stay as they are")
+
+
+@signals.worker_process_init.connect
+def know_the_shape(**_: Any) -> None:
+    """A child of a prefork pool begins."""
+    runner.be_a_process_of_its_own()
+
+
+@signals.worker_shutting_down.connect
+def drain(**_: Any) -> None:
+    """A worker that is to stop finishes what it runs and gives back what it has not begun."""
+    runner.drain()

@@ -1,1 +1,5 @@
-"""Beside the life of an execution: measures it on a fresh installation, from outside."""
+"""Around very many executions: what the product is measured to do, beside its peers.
+
+`targets` holds one module per target, `table` what a target is, `run` measures them, `report` and
+`picture` tell the outcome. `peers` are other products; `installation` is ours.
+"""

@@ -64,17 +64,27 @@ class Env(BaseSettings):
     cadenza_admin_password: str = Field("", description="else generated and printed once")
     allowed_hosts: Names = ["localhost", "127.0.0.1"]
     database_pool_size: int = Field(20, ge=2, le=20, description="connections per process")
+    database_prepared_statements: bool = Field(
+        True, description="false behind a PgBouncer in transaction mode older than 1.21"
+    )
     scheduler_tick_seconds: float = Field(1.0, ge=0.1, le=60)
     scheduler_check_interval: int | None = Field(
         None, description="milliseconds; read as SCHEDULER_TICK_SECONDS when given"
     )
-    scheduler_batch_size: int = Field(500, ge=1, le=5000)
+    scheduler_batch_size: int = Field(1000, ge=1, le=5000)
     scheduler_max_concurrent: int = Field(5, ge=1, description="simultaneous agent runs")
     scheduler_max_retries: int = Field(3, ge=0, le=100)
     scheduler_backoff_base: int = Field(1000, ge=1, description="milliseconds")
     scheduler_backoff_max: int = Field(300_000, ge=1, description="milliseconds")
+    worker_max_processes: int = Field(
+        32, ge=1, description="programs that one worker runs at once; further ones wait"
+    )
+    celery_task_events: bool = Field(True, description="workers tell Flower of every message")
     lease_seconds: float = Field(30, ge=2)
     heartbeat_seconds: float = Field(10, ge=0.5)
+    hard_limit_grace_seconds: float = Field(
+        10, ge=0, description="after its time limit, until what does not stop loses its process"
+    )
     rescue_seconds: float = Field(10, ge=0.5)
     execution_timeout_seconds: float = Field(300, gt=0)
     result_max_bytes: int = Field(262_144, ge=1024)

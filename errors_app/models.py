@@ -70,6 +70,7 @@ class ErrorRecord(models.Model):
                 condition=Q(execution_id__isnull=False),
             ),
             models.Index(name="error_of_schedule", fields=["schedule_id", "id"]),
+            models.Index(name="error_of_owner", fields=["owner_id", "id"]),
             models.Index(
                 name="error_open",
                 fields=["id"],
@@ -113,7 +114,12 @@ class DeadLetter(models.Model):
                 condition=Q(handling=""),
             ),
         ]
-        indexes = [models.Index(name="dead_letter_of_schedule", fields=["schedule_id"])]
+        indexes = [
+            models.Index(name="dead_letter_of_schedule", fields=["schedule_id", "id"]),
+            models.Index(name="dead_letter_of_execution", fields=["execution_id", "id"]),
+            models.Index(name="dead_letter_of_owner", fields=["owner_id", "id"]),
+            models.Index(name="dead_letter_open", fields=["id"], condition=Q(handling="")),
+        ]
 
     def __str__(self) -> str:
         return f"{self.execution_id} given up after {self.attempts} attempts"

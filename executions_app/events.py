@@ -103,12 +103,14 @@ class Recorded:
         }
 
 
-def insert_select(*, type_: str, source: str, data: str, where: str = "true") -> str:
+def insert_select(
+    *, type_: str, source: str, data: str, where: str = "true", id_: str = "cadenza_uuid7()"
+) -> str:
     """The INSERT of one event per row of `source`, for statements that move executions."""
     return f"""
     INSERT INTO events (id, xid, type, topic, owner_id, schedule_id, execution_id, severity, data,
                         created_at)
-    SELECT cadenza_uuid7(clock_timestamp()), pg_current_xact_id()::text::bigint, {type_},
+    SELECT {id_}, (SELECT pg_current_xact_id()::text::bigint), {type_},
         'execution:' || id, owner_id, schedule_id, id, '', jsonb_build_object({data}), now()
     FROM {source} WHERE {where}
     """  # noqa: S608  composed of constants of this package only
@@ -123,7 +125,7 @@ def emit(events: Sequence[NewEvent]) -> None:
             """
             INSERT INTO events (id, xid, type, topic, owner_id, schedule_id, execution_id, severity,
                                 data, created_at)
-            SELECT cadenza_uuid7(clock_timestamp()), pg_current_xact_id()::text::bigint, type,
+            SELECT cadenza_uuid7(), pg_current_xact_id()::text::bigint, type,
                 topic, owner_id, schedule_id, execution_id, severity, data::jsonb, now()
             FROM unnest(%s::text[], %s::text[], %s::int[], %s::uuid[], %s::uuid[], %s::text[],
                         %s::text[])

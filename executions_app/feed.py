@@ -233,7 +233,8 @@ def _is_replayable(cursor: Cursor) -> bool:
         reading.execute(
             """
             SELECT %(xid)s < pg_snapshot_xmax(pg_current_snapshot())::text::bigint
-                AND EXISTS (SELECT 1 FROM events WHERE (xid, id) <= (%(xid)s, %(id)s))
+                AND coalesce((SELECT (xid, id) <= (%(xid)s, %(id)s) FROM events
+                              ORDER BY xid, id LIMIT 1), false)
                 AND (SELECT count(*) FROM (
                     SELECT 1 FROM events WHERE (xid, id) > (%(xid)s, %(id)s) LIMIT %(most)s + 1
                 ) AS behind) <= %(most)s

@@ -5,15 +5,31 @@ The large tables are partitioned by month on the id itself; the first 48 bits ar
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
+
+AT_ONCE: Final = 100
+LOW_62: Final = (1 << 62) - 1
 
 
 def new(now: datetime) -> UUID:
     """A fresh id of the instant `now`."""
     return uuid7(nanoseconds=int(now.timestamp() * 1000) * 1_000_000)
+
+
+def stream(now: datetime) -> Iterator[UUID]:
+    """Fresh ids of the instant `now`, one after the other: each far cheaper than `new`."""
+    base = (int(now.timestamp() * 1000) << 80) | (7 << 76) | (2 << 62)
+    while True:
+        random = memoryview(os.urandom(10 * AT_ONCE))
+        for start in range(0, 10 * AT_ONCE, 10):
+            bits = int.from_bytes(random[start : start + 10])
+            yield UUID(int=base | (bits & LOW_62) | (bits >> 68 << 64))
 
 
 def floor(instant: datetime) -> UUID:

@@ -8,7 +8,6 @@ that arrive together share a commit: the first flushes for all who wait.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,9 +15,10 @@ from datetime import datetime
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
-from django.db import DataError, OperationalError, connection, transaction
+from django.db import DataError, OperationalError
+from pydantic_core import from_json
 
-from executions_app import events, statements
+from executions_app import events, prepared, statements
 from executions_app.database_errors import DEADLOCK, sqlstate
 from executions_app.states import ExecutionStatus
 
@@ -64,7 +64,10 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """A move of one execution out of `running`, fenced by its lease token."""
+    """A move of one execution out of `running`, fenced by its lease token.
+
+    `duration_ms` is how long it ran, where that is less than the time since its claim.
+    """
 
     execution_id: UUID
     lease_token: UUID
@@ -77,58 +80,70 @@ class Leave:
     last_error_id: UUID | None = None
     is_dead_letter: bool = False
     travels_alone: bool = False
+    duration_ms: float | None = None
 
 
 def claim(requests: Sequence[Claim], *, lease_seconds: float) -> list[Claimed | None]:
     """Claim queued executions in one statement; None where the row was not free to take."""
-    claims = {one.execution_id: one for one in requests}
-    with connection.cursor() as cursor:
-        cursor.execute(
-            statements.CLAIM,
-            [
-                list(claims),
-                [one.worker_id for one in claims.values()],
-                [one.slice_size for one in claims.values()],
-                lease_seconds,
-            ],
-        )
-        taken = {row[0]: _claimed(row) for row in cursor.fetchall()}
+    claims: dict[UUID, Claim] = {}
+    for one in requests:
+        claims.setdefault(one.execution_id, one)
+    cursor = prepared.execute(
+        statements.CLAIM,
+        [
+            prepared.array(claims),
+            prepared.array(one.worker_id for one in claims.values()),
+            prepared.array(one.slice_size for one in claims.values()),
+            lease_seconds,
+        ],
+    )
+    taken = {row[0]: _claimed(row) for row in cursor.fetchall()}
     # The second of two requests for one row in one batch is a duplicate message: it gets nothing.
     return [taken.pop(one.execution_id, None) for one in requests]
 
 
 def _claimed(row: tuple[Any, ...]) -> Claimed:
     values = list(row)
-    values[4], values[5] = json.loads(values[4]), json.loads(values[5])
+    values[4], values[5] = from_json(values[4]), from_json(values[5])
     return Claimed(*values)
 
 
 def leave(moves: Sequence[Leave]) -> list[bool]:
-    """Move executions out of `running` in one statement; False where the lease was lost."""
-    columns: list[list[Any]] = [
-        [one.execution_id for one in moves],
-        [one.lease_token for one in moves],
-        [one.status.value for one in moves],
-        [one.outcome for one in moves],
-        [one.result for one in moves],
-        [one.result_truncated for one in moves],
-        [one.due_at for one in moves],
-        [one.attempts_back for one in moves],
-        [one.last_error_id for one in moves],
-        [one.is_dead_letter for one in moves],
-        [one.travels_alone for one in moves],
-    ]
-    with connection.cursor() as cursor:
-        cursor.execute(statements.LEAVE, columns)
-        moved = {row[0] for row in cursor.fetchall()}
-    return [one.execution_id in moved for one in moves]
+    """Move executions out of `running` in one statement; False where the lease was lost.
+
+    Of two moves under one token (a heartbeat hands back what its runner just ended) the first wins.
+    """
+    first: dict[tuple[UUID, UUID], Leave] = {}
+    for one in moves:
+        first.setdefault((one.execution_id, one.lease_token), one)
+    columns = zip(*map(_columns, first.values()), strict=True)
+    cursor = prepared.execute(statements.LEAVE, [prepared.array(one) for one in columns])
+    moved = {id(first[row[0], row[1]]) for row in cursor.fetchall()}
+    return [id(one) in moved for one in moves]
+
+
+def _columns(move: Leave) -> tuple[object, ...]:
+    return (
+        move.execution_id,
+        move.lease_token,
+        move.status.value,
+        move.outcome,
+        move.result,
+        move.result_truncated,
+        move.due_at,
+        move.attempts_back,
+        move.last_error_id,
+        move.is_dead_letter,
+        move.travels_alone,
+        move.duration_ms,
+    )
 
 
 class GroupCommit(Generic[Request, Answer]):
     """Joins the requests of many threads into one transaction.
 
-    `submit` returns only after the request is durable. A batch that the database refuses for its
-    data is halved until the bad request is alone, and only that caller gets the DataError.
+    Who submits is answered only after the requests are durable. A batch that the database refuses
+    for its data is halved until the bad request is alone, and only that one gets the DataError.
     """
 
     def __init__(
@@ -140,15 +155,22 @@ class GroupCommit(Generic[Request, Answer]):
 
     def submit(self, request: Request) -> Answer:
         """Write one request together with whatever else is waiting in this process."""
-        own = _Waiting[Request, Answer](request)
+        (answer,) = self.submit_all([request])
+        if isinstance(answer, DataError):
+            raise answer
+        return answer
+
+    def submit_all(self, requests: Sequence[Request]) -> list[Answer | DataError]:
+        """Write several; where the data of one is refused, the error is its answer."""
+        own = [_Waiting[Request, Answer](one) for one in requests]
         with self._guard:
-            self._waiting.append(own)
+            self._waiting.extend(own)
         with self._turn:
-            while not own.is_done:
+            while not all(one.is_done for one in own):
                 with self._guard:
                     batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
                 self._flush(batch)
-        return own.answer()
+        return [one.answer() for one in own]
 
     def _flush(self, batch: list[_Waiting[Request, Answer]]) -> None:
         try:
@@ -185,18 +207,19 @@ class _Waiting(Generic[Request, Answer]):
     def fail(self, error: BaseException) -> None:
         self._error, self.is_done = error, True
 
-    def answer(self) -> Answer:
+    def answer(self) -> Answer | DataError:
+        if isinstance(self._error, DataError):
+            return self._error
         if self._error is not None:
             raise self._error
         return self._answer  # type: ignore[return-value]  # set by succeed
 
 
 def durable(write: Callable[[], Answer]) -> Answer:
-    """Run `write` in its own transaction, again after a deadlock; announce its events after."""
+    """Run one statement, which is a transaction, again after a deadlock; announce its events."""
     for attempt in range(1, DEADLOCK_TRIES + 1):
         try:
-            with transaction.atomic():
-                answer = write()
+            answer = write()
         except OperationalError as error:
             if sqlstate(error) != DEADLOCK or attempt == DEADLOCK_TRIES:
                 raise

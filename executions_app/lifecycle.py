@@ -14,11 +14,11 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import DataError, connection, transaction
 from django.db.models.functions import Now
 
 from config.env import env
-from executions_app import audit, clock, events, ledger, scrub, statements
+from executions_app import audit, clock, events, ledger, prepared, scrub, statements
 from executions_app.audit import Actor
 from executions_app.ledger import Claimed, Leave
 from executions_app.models import Execution
@@ -26,6 +26,8 @@ from executions_app.outbox import Message
 from executions_app.states import ExecutionStatus, LostRace, Outcome, check
 
 HANDED_BACK_UNSTARTED: Final = 1
+QUEUE_ANY_DUE: Final = statements.QUEUE_DUE.format(condition="true")
+QUEUE_THESE: Final = statements.QUEUE_DUE.format(condition="id = ANY(%s::uuid[])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +72,15 @@ def create(rows: Sequence[NewExecution]) -> dict[UUID, int]:
         [one.max_attempts for one in rows],
         [one.correlation_id for one in rows],
     ]
-    with connection.cursor() as cursor:
-        cursor.execute(statements.CREATE, columns)
-        return dict(cursor.fetchall())
+    return dict(prepared.execute(statements.CREATE, columns).fetchall())
 
 
 def queue_due(*, limit: int, ids: Sequence[UUID] | None = None) -> list[tuple[Message, int]]:
     """Queue pending executions whose time has come; answers each with the attempts made so far."""
-    condition = "true" if ids is None else "id = ANY(%s::uuid[])"
     parameters: list[Any] = [limit] if ids is None else [list(ids), limit]
-    with connection.cursor() as cursor:
-        cursor.execute(statements.QUEUE_DUE.format(condition=condition), parameters)
-        return [(Message(row[0], row[1]), row[2]) for row in cursor.fetchall()]
+    statement = QUEUE_ANY_DUE if ids is None else QUEUE_THESE
+    rows = prepared.execute(statement, parameters).fetchall()
+    return [(Message(row[0], row[1], task_type=row[3]), row[2]) for row in rows]
 
 
 def claim(ids: Sequence[UUID], *, worker_id: str) -> list[Claimed]:
@@ -89,20 +88,23 @@ def claim(ids: Sequence[UUID], *, worker_id: str) -> list[Claimed]:
 
     Executions that are not queued (duplicates of a message, cancelled ones) are left out.
     """
-    if len(ids) == 1:
-        claimed = _claims.submit(ledger.Claim(ids[0], worker_id))
-        return [claimed] if claimed else []
-    requests = [ledger.Claim(one, worker_id, len(ids)) for one in ids]
-    answers = ledger.durable(lambda: ledger.claim(requests, lease_seconds=env.lease_seconds))
-    return [one for one in answers if one]
+    return _claim([ledger.Claim(one, worker_id, len(ids)) for one in ids])
+
+
+def claim_apart(ids: Sequence[UUID], *, worker_id: str) -> list[Claimed]:
+    """As `claim`, for executions that do not wait for one another."""
+    return _claim([ledger.Claim(one, worker_id) for one in ids])
+
+
+def _claim(requests: Sequence[ledger.Claim]) -> list[Claimed]:
+    return [one for one in _claims.submit_all(requests) if isinstance(one, Claimed)]
 
 
 def renew(leases: Mapping[UUID, UUID]) -> set[UUID]:
     """Extend leases ({id: token}); answers the ids still held. The rest belong to others now."""
-    ids = list(leases)
-    with connection.cursor() as cursor:
-        cursor.execute(statements.RENEW, [ids, [leases[one] for one in ids], env.lease_seconds])
-        return {row[0] for row in cursor.fetchall()}
+    tokens = list(leases.values())
+    cursor = prepared.execute(statements.RENEW, [list(leases), tokens, env.lease_seconds])
+    return {row[0] for row in cursor.fetchall()}
 
 
 def cancel_requests(ids: Sequence[UUID]) -> set[UUID]:
@@ -129,28 +131,49 @@ def report_progress(claimed: Claimed, progress: Mapping[str, Any]) -> None:
     events.announce()
 
 
-def complete(claimed: Claimed, *, output: Any, outcome: Outcome = Outcome.OK) -> None:
-    """Record the one good outcome; raises LostRace if the lease is gone (write nothing then)."""
-    value, truncated = scrub.storable(output, max_bytes=env.result_max_bytes)
-    _leave(
-        claimed,
-        Leave(
-            claimed.id,
-            claimed.lease_token,
-            ExecutionStatus.COMPLETED,
-            outcome,
-            result=json.dumps(value),
-            result_truncated=truncated,
-        ),
+def completion(
+    claimed: Claimed,
+    *,
+    output: Any,
+    outcome: Outcome = Outcome.OK,
+    duration_ms: float | None = None,
+) -> Leave:
+    """The one good outcome of an execution, to be stored by `leave_all`."""
+    text, truncated = scrub.storable_json(output, max_bytes=env.result_max_bytes)
+    return Leave(
+        claimed.id,
+        claimed.lease_token,
+        ExecutionStatus.COMPLETED,
+        outcome,
+        result=text,
+        result_truncated=truncated,
+        duration_ms=duration_ms,
     )
 
 
-def cancelled(claimed: Claimed) -> None:
-    """Record that a running execution stopped because it was asked to."""
-    _leave(
-        claimed,
-        Leave(claimed.id, claimed.lease_token, ExecutionStatus.CANCELLED, Outcome.CANCELLED),
+def cancellation(claimed: Claimed) -> Leave:
+    """The end of a running execution that stopped because it was asked to."""
+    return Leave(claimed.id, claimed.lease_token, ExecutionStatus.CANCELLED, Outcome.CANCELLED)
+
+
+def return_unstarted(claimed: Claimed) -> Leave:
+    """The way back of an execution that was claimed and never started: nothing was tried."""
+    return Leave(
+        claimed.id,
+        claimed.lease_token,
+        ExecutionStatus.QUEUED,
+        attempts_back=HANDED_BACK_UNSTARTED,
     )
+
+
+def leave_all(moves: Sequence[Leave]) -> list[LostRace | DataError | None]:
+    """Store moves out of `running`, durably; for each None, or why nothing was written for it."""
+    for one in moves:
+        check(ExecutionStatus.RUNNING, one.status)
+    return [
+        answer if isinstance(answer, DataError) else None if answer else _lost(move)
+        for move, answer in zip(moves, _leaves.submit_all(moves), strict=True)
+    ]
 
 
 def stop_now(held: Claimed) -> None:
@@ -170,19 +193,6 @@ def send_alone(held: Claimed) -> None:
             attempts_back=HANDED_BACK_UNSTARTED,
             travels_alone=True,
         )
-    )
-
-
-def hand_back(claimed: Claimed) -> None:
-    """Return an execution that was claimed and never started; its attempt does not count."""
-    _leave(
-        claimed,
-        Leave(
-            claimed.id,
-            claimed.lease_token,
-            ExecutionStatus.QUEUED,
-            attempts_back=HANDED_BACK_UNSTARTED,
-        ),
     )
 
 
@@ -265,13 +275,11 @@ def leave_now(move: Leave) -> None:
     """Apply one move in the caller's transaction; raises LostRace if the lease is gone."""
     check(ExecutionStatus.RUNNING, move.status)
     if not ledger.leave([move])[0]:
-        raise LostRace("The lease of this execution is gone", execution_id=move.execution_id)
+        raise _lost(move)
 
 
-def _leave(claimed: Claimed, move: Leave) -> None:
-    check(ExecutionStatus.RUNNING, move.status)
-    if not _leaves.submit(move):
-        raise LostRace("The lease of this execution is gone", execution_id=claimed.id)
+def _lost(move: Leave) -> LostRace:
+    return LostRace("The lease of this execution is gone", execution_id=move.execution_id)
 
 
 def _event(claimed: Claimed, type_: str, data: Mapping[str, Any]) -> events.NewEvent:

@@ -6,44 +6,68 @@ Publishing again never ends an execution; a duplicate dies at the claim.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 from django.db import connection
 
+from executions_app import prepared
+
+# A row that is locked is being claimed, or published again: it needs neither.
 TAKE: Final = """
 WITH chosen AS (
     SELECT id FROM task_executions WHERE status = 'queued' AND {condition}
     ORDER BY published_at LIMIT %s FOR UPDATE SKIP LOCKED
 )
-UPDATE task_executions e SET published_at = now(), publish_count = publish_count + 1
-FROM chosen WHERE e.id = chosen.id
-RETURNING e.id, e.queue
+UPDATE task_executions
+SET {move}published_at = now(), publish_count = publish_count + 1
+WHERE id = ANY(ARRAY(SELECT id FROM chosen))
+RETURNING id, queue, CASE WHEN attempt > 0 OR travels_alone THEN '' ELSE snapshot->>'task_type' END
 """
-# A row that is locked is being claimed, or published again: it needs neither.
+UNSENT: Final = TAKE.format(move="", condition="published_at IS NULL")
+OVERDUE: Final = TAKE.format(
+    move="",
+    condition="""queue = ANY(%s::text[])
+        AND published_at < now() - %s * interval '1 second'
+        AND published_at < now() - interval '1 second'
+            * least(60, %s * power(2, least(publish_count, 10) - 1))""",
+)
+# Aging: a queue that is always passed over for others must not keep its rows for ever.
+PROMOTE: Final = TAKE.format(
+    move="queue = %s, ",
+    condition="""queue = %s
+        AND published_at < now() - least(60, %s) * interval '1 second'
+        AND queued_at < now() - %s * interval '1 second'""",
+)
 UNPUBLISH: Final = """
 WITH chosen AS (
     SELECT id FROM task_executions WHERE status = 'queued' AND {condition}
     LIMIT %s FOR UPDATE SKIP LOCKED
 )
-UPDATE task_executions e SET published_at = NULL, publish_count = 0
-FROM chosen WHERE e.id = chosen.id
+UPDATE task_executions SET published_at = NULL, publish_count = 0
+WHERE id = ANY(ARRAY(SELECT id FROM chosen))
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What is to be published: the queue and the execution that waits in it."""
+    """What is to be published: the queue and the execution that waits in it.
+
+    `task_type` is empty where the execution must not share a message with others; `predicted_ms`
+    says how long it will probably take, None if nobody knows.
+    """
 
     execution_id: UUID
     queue: str
+    predicted_ms: float | None = None
+    task_type: str = field(default="", compare=False)
 
 
 def unsent(*, limit: int) -> list[Message]:
     """Take up to `limit` queued executions whose message is still to be sent, marked as sent."""
-    return _take("published_at IS NULL", [limit])
+    return _take(UNSENT, [limit])
 
 
 def overdue(*, limit: int, grace_seconds: float, queues: Sequence[str]) -> list[Message]:
@@ -51,21 +75,20 @@ def overdue(*, limit: int, grace_seconds: float, queues: Sequence[str]) -> list[
 
     The wait doubles with every publication, up to 60 s.
     """
-    return _take(
-        """
-        queue = ANY(%s::text[])
-        AND published_at < now() - %s * interval '1 second'
-        AND published_at < now() - interval '1 second'
-            * least(60, %s * power(2, least(publish_count, 10) - 1))
-        """,
-        [list(queues), grace_seconds, grace_seconds, limit],
-    )
+    return _take(OVERDUE, [list(queues), grace_seconds, grace_seconds, limit])
 
 
-def _take(condition: str, parameters: Sequence[Any]) -> list[Message]:
-    with connection.cursor() as cursor:
-        cursor.execute(TAKE.format(condition=condition), parameters)
-        return [Message(*row) for row in cursor.fetchall()]
+def promote(*, source: str, target: str, after_seconds: float, limit: int) -> list[Message]:
+    """Move up to `limit` executions that stand in queue `source` too long to `target`, as sent.
+
+    Their old messages stay where they are; whichever is read first wins.
+    """
+    return _take(PROMOTE, [source, after_seconds, after_seconds, limit, target])
+
+
+def _take(statement: str, parameters: Sequence[Any]) -> list[Message]:
+    rows = prepared.execute(statement, parameters).fetchall()
+    return [Message(row[0], row[1], task_type=row[2]) for row in rows]
 
 
 def unpublish(ids: Sequence[UUID]) -> int:

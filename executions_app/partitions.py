@@ -1,4 +1,4 @@
-"""Monthly partitions of the large tables: how they are declared, made ahead and listed.
+"""Monthly partitions of the large tables: how they are declared, made ahead, listed and dropped.
 
 A table is partitioned on its UUIDv7 id (or, for fires, on the nominal instant), so that its
 primary key stays one column. There is no DEFAULT partition: it would block creating the real one.
@@ -6,6 +6,7 @@ primary key stays one column. There is no DEFAULT partition: it would block crea
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from executions_app import ids
 
 MONTHS_AHEAD: Final = 3
-LOCK_KEY: Final = 0x43414445  # one maker of partitions at a time
+LOCK_KEY: Final = 0x43414445  # one maker or dropper of partitions at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +41,35 @@ ERROR_RECORDS: Final = Table("error_records")
 FIRE_RECORDS: Final = Table("fire_records", key="nominal_at")
 TABLES: Final = (EXECUTIONS, STEPS, EVENTS, ERROR_RECORDS, FIRE_RECORDS)
 
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """The rows of one month of a table."""
+
+    table: Table
+    month: datetime
+
+    @property
+    def name(self) -> str:
+        return f"{self.table.name}_{self.month:%Y_%m}"
+
+    @property
+    def end(self) -> datetime:
+        """The first instant that it does not hold."""
+        return next_month(self.month)
+
+
 _known: set[str] = set()
+
+
+def month_of(instant: datetime) -> datetime:
+    """The first instant (UTC) of the month of `instant`."""
+    return instant.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
 def months(first: datetime, last: datetime) -> Iterator[datetime]:
     """The first instants (UTC) of every month from that of `first` to that of `last`."""
-    month = first.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    month = month_of(first)
     while month <= last:
         yield month
         month = next_month(month)
@@ -57,28 +81,34 @@ def next_month(month: datetime, count: int = 1) -> datetime:
     return month.replace(year=index // 12, month=index % 12 + 1, day=1)
 
 
-def ensure(table: Table, instants: Iterable[datetime]) -> None:
-    """Make the monthly partitions that hold `instants`; cheap when this process knows them.
+def ensure(table: Table, instants: Iterable[datetime], *, now: datetime) -> None:
+    """Make the monthly partitions that hold `instants`; cheap for the months around `now`.
 
-    Safe with any number of callers, and in the transaction that needs them.
+    Safe with any number of callers, and in the transaction that needs them. A month before the
+    last one may have been dropped by retention since this process saw it: it is looked up each
+    time, and kept from being dropped until the transaction ends.
     """
-    wanted = {month for instant in instants for month in months(instant, instant)}
-    missing = {
-        f"{table.name}_{month:%Y_%m}": month
-        for month in sorted(wanted)
-        if f"{table.name}_{month:%Y_%m}" not in _known
-    }
-    for name, month in missing.items():
-        _create(table, name, month)
-        transaction.on_commit(partial(_known.add, name))
+    recent = _first_recent(now)
+    for month in sorted({month_of(instant) for instant in instants}):
+        partition = Partition(table, month)
+        if month < recent:
+            _create(partition)
+        elif partition.name not in _known:
+            if not _exists(partition):
+                _create(partition)
+            transaction.on_commit(partial(_known.add, partition.name))
 
 
 def ensure_ahead(now: datetime, tables: Iterable[Table] = TABLES) -> None:
     """Make every table's partitions from last month to MONTHS_AHEAD months after `now`."""
-    first = next_month(now.astimezone(UTC).replace(day=1), -1)
-    last = next_month(now.astimezone(UTC).replace(day=1), MONTHS_AHEAD)
+    first = _first_recent(now)
+    last = next_month(month_of(now), MONTHS_AHEAD)
     for table in tables:
-        ensure(table, months(first, last))
+        ensure(table, months(first, last), now=now)
+
+
+def _first_recent(now: datetime) -> datetime:
+    return next_month(month_of(now), -1)
 
 
 def existing(table: Table) -> list[str]:
@@ -91,16 +121,49 @@ def existing(table: Table) -> list[str]:
         return sorted(row[0] for row in cursor.fetchall())
 
 
+def ended(table: Table, *, before: datetime) -> list[Partition]:
+    """The table's partitions whose months ended at or before an instant, the oldest first."""
+    monthly = re.compile(rf"{table.name}_(\d{{4}})_(\d{{2}})")
+    found = (monthly.fullmatch(name) for name in existing(table))
+    made = (
+        Partition(table, datetime(int(one[1]), int(one[2]), 1, tzinfo=UTC)) for one in found if one
+    )
+    return [one for one in made if one.end <= before]
+
+
+def drop(partition: Partition) -> None:
+    """In the caller's transaction: let the partition and its rows go.
+
+    Needs the whole table for an instant: the caller bounds its wait by `lock_timeout`, because
+    whoever comes to the table meanwhile waits behind it.
+    """
+    hold()
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {partition.table.name} DETACH PARTITION {partition.name}")
+        cursor.execute(f"DROP TABLE {partition.name}")
+    _known.discard(partition.name)
+
+
+def hold() -> None:
+    """Until the transaction ends nobody makes or drops a partition, or writes into an old one."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK_KEY])
+
+
 def forget() -> None:
-    """Drop what this process believes to exist (after a partition was dropped)."""
+    """Drop what this process believes to exist (another database is looked at)."""
     _known.clear()
 
 
-def _create(table: Table, name: str, month: datetime) -> None:
+def _exists(partition: Partition) -> bool:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT to_regclass(%s)", [name])
-        if cursor.fetchone()[0] is not None:
-            return
+        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [partition.name])
+        return bool(cursor.fetchone()[0])
+
+
+def _create(partition: Partition) -> None:
+    name, table = partition.name, partition.table
+    with connection.cursor() as cursor:
         # CREATE ... PARTITION OF would lock the whole table and wait for every reader of it, a
         # backup included; attaching a table that exists disturbs nobody.
         cursor.execute(
@@ -110,7 +173,7 @@ def _create(table: Table, name: str, month: datetime) -> None:
                 IF to_regclass('{name}') IS NULL THEN
                     CREATE TABLE {name} (LIKE {table.name} INCLUDING ALL);
                     ALTER TABLE {table.name} ATTACH PARTITION {name} FOR VALUES
-                    FROM ('{table.bound(month)}') TO ('{table.bound(next_month(month))}');
+                    FROM ('{table.bound(partition.month)}') TO ('{table.bound(partition.end)}');
                 END IF;
             END $$
             """

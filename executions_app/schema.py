@@ -20,6 +20,18 @@ CREATE OR REPLACE FUNCTION cadenza_uuid7(at timestamptz) RETURNS uuid LANGUAGE s
     FROM (SELECT extract(epoch FROM at) * 1000 AS ms) AS instant
 $$
 """
+UUID7_NOW: Final = """
+DO $do$ BEGIN
+    -- PostgreSQL 18 has its own, in C and rising within a session: 8 us less for every event.
+    IF current_setting('server_version_num')::int >= 180000 THEN
+        CREATE OR REPLACE FUNCTION cadenza_uuid7() RETURNS uuid
+        LANGUAGE sql VOLATILE AS 'SELECT uuidv7()';
+    ELSE
+        CREATE OR REPLACE FUNCTION cadenza_uuid7() RETURNS uuid
+        LANGUAGE sql VOLATILE AS 'SELECT cadenza_uuid7(clock_timestamp())';
+    END IF;
+END $do$
+"""
 TOUCH: Final = """
 CREATE OR REPLACE FUNCTION cadenza_touch() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -41,8 +53,9 @@ $$
 def functions() -> migrations.RunSQL:
     """The functions that other statements call."""
     return migrations.RunSQL(
-        [UUID7, TOUCH, REFUSE],
+        [UUID7, UUID7_NOW, TOUCH, REFUSE],
         [
+            "DROP FUNCTION cadenza_uuid7()",
             "DROP FUNCTION cadenza_uuid7(timestamptz)",
             "DROP FUNCTION cadenza_touch()",
             "DROP FUNCTION cadenza_refuse()",

@@ -75,17 +75,16 @@ def scrub(text: str) -> str:
     return text
 
 
-def storable(value: object, *, max_bytes: int) -> tuple[JsonValue, bool]:
-    """`value` as JSON that PostgreSQL keeps, and whether something was cut off to make it fit.
+def storable_json(value: object, *, max_bytes: int) -> tuple[str, bool]:
+    """`value` as JSON text that PostgreSQL keeps, and whether something was cut off to make it fit.
 
-    The JSON text of the answer takes at most `max_bytes` (>= 64) of UTF-8: long strings are cut,
-    lists and objects lose their ends. NaN and infinities become strings, what is no JSON becomes
-    text.
+    The text takes at most `max_bytes` (>= 64) of UTF-8: long strings are cut, lists and objects
+    lose their ends. NaN and infinities become strings, what is no JSON becomes text.
     """
     if (text := _text_if_storable(value, max_bytes=max_bytes)) is not None:
-        return json.loads(text), False
+        return text, False
     fitting = _Fitting(max_bytes)
-    return fitting.value(value, depth=0), fitting.is_truncated
+    return json.dumps(fitting.value(value, depth=0)), fitting.is_truncated
 
 
 def storable_without_secrets(value: object, *, max_bytes: int) -> tuple[JsonValue, bool]:

@@ -2,6 +2,10 @@
 
 `ledger` and `lifecycle` run these. Each statement takes arrays (one element per execution), locks
 its rows in id order before it changes them, and moves only rows that are still as they were seen.
+
+Rows are named by id, so they are found by id: a LATERAL with a lock cannot be turned into a join,
+and a state inside CASE matches no partial index. Otherwise a plan made while a queue was empty
+reads every queued row for each claim once it is not.
 """
 
 from __future__ import annotations
@@ -17,34 +21,54 @@ LEFT_TYPE: Final = """CASE status WHEN 'pending' THEN 'execution:retry_scheduled
     WHEN 'queued' THEN 'execution:handed_back' ELSE 'execution:' || status END"""
 LEFT: Final = f"""'status', status, 'outcome', outcome, {NAMED}, 'attempt', attempt,
     'due_at', due_at,
-    'duration_ms', (extract(epoch FROM completed_at - started_at) * 1000)::bigint"""
+    'duration_ms', CASE WHEN completed_at IS NOT NULL THEN duration_ms END"""
 
-CREATE: Final = f"""
-WITH created AS (
+
+def creating(source: str) -> str:
+    """The CTEs `created` (id) and `told`: the rows of `source` become executions, with their event.
+
+    `source` answers id, schedule_id, owner_id, snapshot, trigger, parameters, nominal_at, due_at,
+    status (pending or queued), priority, max_attempts and correlation_id, under these names. The
+    event takes the id of its execution: random bits are dear, and no other is born with it.
+    """
+    return f"""
+created AS (
     INSERT INTO task_executions (
         id, schedule_id, owner_id, snapshot, trigger, parameters, nominal_at, due_at, status,
         outcome, priority, queue, attempt, max_attempts, lease_extensions, worker_id,
         published_at, publish_count, slice_size, travels_alone, queued_at, progress,
         result_truncated, held_by, correlation_id, created_at, updated_at
     )
-    SELECT id, schedule_id, owner_id, snapshot::jsonb, trigger, parameters::jsonb, nominal_at,
+    SELECT id, schedule_id, owner_id, snapshot, trigger, parameters, nominal_at,
         due_at, status, '', priority, priority, 0, max_attempts, 0, '',
         CASE WHEN status = 'queued' THEN now() END, (status = 'queued')::int, 0, false,
         CASE WHEN status = 'queued' THEN now() END, '{{}}', false, '', correlation_id, now(), now()
-    FROM unnest(
-        %s::uuid[], %s::uuid[], %s::int[], %s::text[], %s::text[], %s::text[], %s::timestamptz[],
-        %s::timestamptz[], %s::text[], %s::text[], %s::int[], %s::text[]
-    ) AS n(id, schedule_id, owner_id, snapshot, trigger, parameters, nominal_at, due_at, status,
-           priority, max_attempts, correlation_id)
-    RETURNING *
+    FROM ({source}) AS new
+    RETURNING id, number, schedule_id, owner_id, status, snapshot->>'name' AS name
 ), told AS ({
-    insert_select(
-        type_="'execution:queued'",
-        source="created",
-        data=f"'status', status, {NAMED}",
-        where="status = 'queued'",
+        insert_select(
+            type_="'execution:queued'",
+            source="created",
+            data="'status', status, 'number', number, 'name', name",
+            where="status = 'queued'",
+            id_="id",
+        )
+    })"""
+
+
+CREATE: Final = f"""
+WITH {
+    creating(
+        '''SELECT id, schedule_id, owner_id, snapshot::jsonb AS snapshot, trigger,
+            parameters::jsonb AS parameters, nominal_at, due_at, status, priority, max_attempts,
+            correlation_id
+        FROM unnest(
+            %s::uuid[], %s::uuid[], %s::int[], %s::text[], %s::text[], %s::text[],
+            %s::timestamptz[], %s::timestamptz[], %s::text[], %s::text[], %s::int[], %s::text[]
+        ) AS n(id, schedule_id, owner_id, snapshot, trigger, parameters, nominal_at, due_at,
+               status, priority, max_attempts, correlation_id)'''
     )
-})
+}
 SELECT id, number FROM created
 """
 
@@ -57,25 +81,29 @@ WITH due AS (
 ), queued AS (
     UPDATE task_executions e SET status = 'queued', queued_at = now(), published_at = now(),
         publish_count = 1, updated_at = now()
-    FROM due WHERE e.id = due.id
-    RETURNING e.*
+    WHERE e.id = ANY(ARRAY(SELECT id FROM due))
+    RETURNING e.id, e.number, e.schedule_id, e.owner_id, e.status, e.attempt, e.queue,
+        e.snapshot->>'name' AS name, e.snapshot->>'task_type' AS task_type, e.travels_alone
 ), told AS ({
     insert_select(
         type_="'execution:queued'",
         source="queued",
-        data=f"'status', status, {NAMED}, 'attempt', attempt",
+        data="'status', status, 'number', number, 'name', name, 'attempt', attempt",
     )
 })
-SELECT id, queue, attempt FROM queued
+SELECT id, queue, attempt,
+    CASE WHEN attempt > 0 OR travels_alone THEN '' ELSE task_type END FROM queued
 """
 
 CLAIM: Final = f"""
 WITH input AS (
     SELECT * FROM unnest(%s::uuid[], %s::text[], %s::int[]) AS i(id, worker_id, slice_size)
 ), free AS (
-    SELECT e.id FROM task_executions e JOIN input i USING (id)
-    WHERE e.status = 'queued' AND e.attempt < e.max_attempts
-    ORDER BY e.id FOR UPDATE OF e
+    SELECT i.id FROM (SELECT id FROM input ORDER BY id) i CROSS JOIN LATERAL (
+        SELECT FROM task_executions e
+        WHERE e.id = i.id AND CASE e.status WHEN 'queued' THEN e.attempt < e.max_attempts END
+        FOR UPDATE
+    ) AS locked
 ), claimed AS (
     UPDATE task_executions e SET
         status = 'running', outcome = '', attempt = e.attempt + 1,
@@ -108,13 +136,15 @@ LEAVE: Final = f"""
 WITH input AS (
     SELECT * FROM unnest(
         %s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::bool[], %s::timestamptz[],
-        %s::int[], %s::uuid[], %s::bool[], %s::bool[]
+        %s::int[], %s::uuid[], %s::bool[], %s::bool[], %s::float8[]
     ) AS i(id, token, status, outcome, result, result_truncated, due_at, attempts_back,
-           last_error_id, is_dead_letter, travels_alone)
+           last_error_id, is_dead_letter, travels_alone, duration_ms)
 ), held AS (
-    SELECT e.id FROM task_executions e JOIN input i USING (id)
-    WHERE e.status = 'running' AND e.lease_token = i.token
-    ORDER BY e.id FOR UPDATE OF e
+    SELECT i.id, i.token FROM (SELECT id, token FROM input ORDER BY id) i CROSS JOIN LATERAL (
+        SELECT FROM task_executions e
+        WHERE e.id = i.id AND CASE e.status WHEN 'running' THEN e.lease_token = i.token END
+        FOR UPDATE
+    ) AS locked
 ), moved AS (
     UPDATE task_executions e SET
         status = i.status, outcome = i.outcome,
@@ -130,14 +160,15 @@ WITH input AS (
         completed_at = CASE WHEN i.status IN ('completed', 'failed', 'cancelled') THEN now() END,
         dead_letter_at = CASE WHEN i.is_dead_letter THEN now() ELSE e.dead_letter_at END,
         updated_at = now()
-    FROM input i JOIN held USING (id)
+    FROM input i JOIN held USING (id, token)  -- a late writer may be in the holder's batch
     WHERE e.id = i.id
-    RETURNING e.*
+    RETURNING e.*, i.token AS held_token, round(coalesce(
+        i.duration_ms, extract(epoch FROM now() - e.started_at)::float8 * 1000
+    ))::bigint AS duration_ms
 ), inbox AS (
     INSERT INTO outcome_inbox
         (id, execution_id, schedule_id, status, outcome, duration_ms, completed_at)
-    SELECT cadenza_uuid7(now()), id, schedule_id, status, outcome,
-        extract(epoch FROM completed_at - started_at) * 1000, completed_at
+    SELECT cadenza_uuid7(), id, schedule_id, status, outcome, duration_ms, completed_at
     FROM moved WHERE completed_at IS NOT NULL
 ), told AS ({
     insert_select(
@@ -153,16 +184,18 @@ WITH input AS (
         where="snapshot->>'task_type' = 'agent' AND completed_at IS NOT NULL",
     )
 })
-SELECT id FROM moved
+SELECT id, held_token FROM moved
 """
 
 
 RENEW: Final = """
 WITH input AS (SELECT * FROM unnest(%s::uuid[], %s::uuid[]) AS i(id, token)),
 held AS (
-    SELECT e.id FROM task_executions e JOIN input i USING (id)
-    WHERE e.status = 'running' AND e.lease_token = i.token
-    ORDER BY e.id FOR UPDATE OF e
+    SELECT i.id FROM (SELECT id, token FROM input ORDER BY id) i CROSS JOIN LATERAL (
+        SELECT FROM task_executions e
+        WHERE e.id = i.id AND CASE e.status WHEN 'running' THEN e.lease_token = i.token END
+        FOR UPDATE
+    ) AS locked
 )
 UPDATE task_executions e SET lease_expires_at = now() + %s * interval '1 second',
     heartbeat_at = now(), lease_extensions = e.lease_extensions + 1
@@ -183,7 +216,7 @@ WITH free AS (
 ), inbox AS (
     INSERT INTO outcome_inbox
         (id, execution_id, schedule_id, status, outcome, duration_ms, completed_at)
-    SELECT cadenza_uuid7(now()), id, schedule_id, status, outcome, NULL, completed_at FROM moved
+    SELECT cadenza_uuid7(), id, schedule_id, status, outcome, NULL, completed_at FROM moved
 ), told AS ({
     insert_select(
         type_="'execution:cancelled'",

@@ -7,13 +7,15 @@ compare-and-set. An exception never leaves `tick`, because it would end the proc
 
 from __future__ import annotations
 
+import gc
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from django.db import close_old_connections, connection
+from celery.signals import beat_init
+from django.db import connection
 from django.db.models import Q
 from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
@@ -22,11 +24,23 @@ from config.env import env
 from errors_app import rescuer
 from executions_app import clock, partitions
 from executions_app.database_errors import is_away
-from scheduler_app import consequences, dispatcher, epoch, queues, schedules, system
+from scheduler_app import (
+    consequences,
+    dispatcher,
+    epoch,
+    outlook,
+    queues,
+    schedules,
+    sending,
+    system,
+)
+from scheduler_app.outlook import Outlook
 
 HOUSEKEEPING_SECONDS: Final = 1.0
+ROOM_SECONDS: Final = 600.0  # partitions are made months ahead
 AFTER_TROUBLE_SECONDS: Final = 1.0
 SHORTEST_REST_SECONDS: Final = 0.01  # what is due and locked elsewhere must not keep a CPU busy
+QUIET_SECONDS: Final = 0.05  # duties that can wait do not begin this shortly before a fire
 
 logger = logging.getLogger(__name__)
 
@@ -36,14 +50,15 @@ class Metronome:
 
     def __init__(self) -> None:
         self._random = random.SystemRandom()
+        self._made_room_at = float("-inf")
         self._kept_house_at = float("-inf")
         self._rescued_at = float("-inf")
         self.is_broker_away = False
         self._has_planned = False
+        self._has_more_outcomes = False
 
     def beat(self) -> float:
         """One round, in seconds until the next; whatever happens stays in here."""
-        close_old_connections()
         try:
             return self._round()
         except Exception as error:
@@ -57,24 +72,41 @@ class Metronome:
         return AFTER_TROUBLE_SECONDS
 
     def _round(self) -> float:
-        duties = (
-            self._make_room,
-            self._plan_unplanned,
-            self._keep_house,
-            self._dispatch,
-            self._draw_consequences,
-            self._rescue,
-        )
+        seen = outlook.look()
+        self._has_more_outcomes = False  # another beat may have drawn them meanwhile
+        duties = list(self._duties(seen))
+        if not duties:
+            return self._rest(seen)
         is_done = [self._try(duty) for duty in duties]
-        if not all(is_done):
-            return AFTER_TROUBLE_SECONDS
-        until_due = dispatcher.seconds_until_due()
-        if until_due is None:
+        return self._rest(outlook.look()) if all(is_done) else AFTER_TROUBLE_SECONDS
+
+    def _duties(self, seen: Outlook) -> Iterator[Callable[[], object]]:
+        """What is to be done now: due work first, and just before a fire nothing that can wait."""
+        now = time.monotonic()
+        if now - self._made_room_at >= ROOM_SECONDS:
+            yield self._make_room
+        if not self._has_planned:
+            yield self._plan_unplanned
+        if seen.is_due:
+            yield dispatcher.dispatch_due
+        if seen.has_outcomes:
+            yield self._draw_consequences
+        is_quiet = not seen.until_due or seen.until_due > QUIET_SECONDS
+        if now - self._kept_house_at >= HOUSEKEEPING_SECONDS * (1 if is_quiet else 2):
+            yield self._keep_house
+        if now - self._rescued_at >= env.rescue_seconds:
+            yield self._rescue
+
+    def _rest(self, seen: Outlook) -> float:
+        """Until the next fire; a moment while what is due belongs to another beat."""
+        if self._has_more_outcomes:
+            return 0.0
+        if seen.until_due is None:
             return env.tick_seconds
-        return min(max(until_due, SHORTEST_REST_SECONDS), env.tick_seconds)
+        return min(seen.until_due or SHORTEST_REST_SECONDS, env.tick_seconds)
 
     @staticmethod
-    def _try(duty: Callable[[], None]) -> bool:
+    def _try(duty: Callable[[], object]) -> bool:
         try:
             duty()
         except Exception as error:
@@ -86,34 +118,25 @@ class Metronome:
 
     def _make_room(self) -> None:
         partitions.ensure_ahead(clock.now())
+        self._made_room_at = time.monotonic()
 
     def _plan_unplanned(self) -> None:
-        if not self._has_planned:
-            schedules.plan_unplanned()
-            self._has_planned = True
-
-    def _dispatch(self) -> None:
-        if system.read().scheduler_running:
-            dispatcher.dispatch_due()
+        schedules.plan_unplanned()
+        self._has_planned = True
 
     def _draw_consequences(self) -> None:
-        for _ in range(dispatcher.MAX_BATCHES):
-            if consequences.draw() < env.scheduler_batch_size:
-                break
+        self._has_more_outcomes = consequences.draw() >= env.scheduler_batch_size
 
     def _rescue(self) -> None:
-        if time.monotonic() - self._rescued_at >= env.rescue_seconds:
-            self._rescued_at = time.monotonic()
-            rescuer.rescue_lost(rng=self._random)
+        self._rescued_at = time.monotonic()
+        rescuer.rescue_lost(rng=self._random)
 
     def _keep_house(self) -> None:
-        if time.monotonic() - self._kept_house_at < HOUSEKEEPING_SECONDS:
-            return
         self._kept_house_at = time.monotonic()
         problem = ""
         try:
             epoch.keep()
-            dispatcher.republish_overdue()
+            sending.republish_overdue()
         except queues.BrokerAway as error:
             problem = f"Redis is away: {error}"
         if problem and not self.is_broker_away:
@@ -122,22 +145,33 @@ class Metronome:
         system.note_tick(problem=problem, now=clock.now())
 
 
+@beat_init.connect
+def spare_what_stays(**_: Any) -> None:
+    """Keep the collector off what lives as long as the process: it would read it all in a round."""
+    gc.collect()
+    gc.freeze()
+
+
 class CadenzaScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library has no types
     """Run by `celery beat -S scheduler_app.beat.CadenzaScheduler`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.metronome = Metronome()
         self._reserved: ModelEntry | None = None
+        self._maintain_at = float("-inf")
         super().__init__(*args, **kwargs)
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """One round of the dispatcher, then at most one maintenance job; seconds to sleep."""
         wait = self.metronome.beat()
         if not self.metronome.is_broker_away:
-            wait = min(wait, self._maintain(*args, **kwargs))
+            if time.monotonic() >= self._maintain_at:
+                self._maintain_at = time.monotonic() + self._maintain(*args, **kwargs)
+            wait = min(wait, self._maintain_at - time.monotonic())
         return max(0.0, min(wait, env.tick_seconds))
 
     def _maintain(self, *args: Any, **kwargs: Any) -> float:
+        """Look at the maintenance jobs; answers in how many seconds to look again, at most one."""
         try:
             wait: float = super().tick(*args, **kwargs)
         except Exception:

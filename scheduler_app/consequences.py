@@ -6,23 +6,30 @@ The ledger below cannot call anybody above it; with every terminal outcome it le
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from config.env import env
 from errors_app import recovery
+from executions_app import prepared
 from executions_app.states import ExecutionStatus
+from scheduler_app.prediction import predictions
 
 TAKE: Final = """
-DELETE FROM outcome_inbox WHERE id IN (
+WITH taken AS MATERIALIZED (
+    -- As an `IN (SELECT ... LIMIT)` it is run once per row by some plans and takes them all.
     SELECT id FROM outcome_inbox ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
 )
-RETURNING execution_id, schedule_id, status, coalesce(duration_ms, 0), completed_at
+DELETE FROM outcome_inbox WHERE id = ANY(ARRAY(SELECT id FROM taken))
+RETURNING execution_id, schedule_id::text, status, duration_ms, completed_at
+"""
+WITH_ERRORS: Final = """
+SELECT DISTINCT execution_id FROM error_records WHERE execution_id = ANY(%s::uuid[])
 """
 COUNT: Final = """
 WITH locked AS (
@@ -41,9 +48,12 @@ FROM unnest(%s::uuid[], %s::bigint[], %s::bigint[], %s::bigint[], %s::int[], %s:
             %s::text[], %s::timestamptz[])
     AS i(id, runs, successes, failures, failures_since_success, duration_ms, last_status,
          last_success_at)
-JOIN locked USING (id)
-WHERE s.id = i.id
+WHERE s.id = i.id AND s.id = ANY(ARRAY(SELECT id FROM locked))
+RETURNING s.id::text, s.task_type
 """
+
+
+Outcome = tuple[UUID, str | None, str, int | None, datetime]
 
 
 @dataclass(slots=True)
@@ -53,12 +63,14 @@ class _Tally:
     failures: int = 0
     failures_since_success: int = 0
     duration_ms: int = 0
+    slowest_ms: int = 0
     last_status: str = ""
     last_success_at: datetime | None = None
 
-    def add(self, status: str, duration_ms: int, completed_at: datetime) -> None:
+    def add(self, status: str, duration_ms: int | None, completed_at: datetime) -> None:
         self.runs += 1
-        self.duration_ms += duration_ms
+        self.duration_ms += duration_ms or 0
+        self.slowest_ms = max(self.slowest_ms, duration_ms or 0)
         self.last_status = status
         if status == ExecutionStatus.COMPLETED:
             self.successes += 1
@@ -71,36 +83,50 @@ class _Tally:
 
 def draw(*, limit: int | None = None) -> int:
     """Consume up to `limit` terminal outcomes; answers how many there were."""
+    tallies: dict[str, _Tally] = {}
+    task_types: dict[str, str] = {}
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute(TAKE, [limit or env.scheduler_batch_size])
-            outcomes = sorted(cursor.fetchall(), key=lambda row: row[4])
+        taken = prepared.execute(TAKE, [limit or env.scheduler_batch_size]).fetchall()
+        outcomes: list[Outcome] = sorted(taken, key=lambda row: row[4])
         if outcomes:
-            recovery.settle({row[0]: row[2] for row in outcomes})
-            _count(outcomes)
+            _settle(outcomes)
+            tallies = _tallies(outcomes)
+            task_types = _count(tallies)
+    for schedule_id, task_type in task_types.items():
+        tally = tallies[schedule_id]
+        predictions.learn(task_type, slowest_ms=tally.slowest_ms, runs=tally.runs)
     return len(outcomes)
 
 
-def _count(outcomes: Sequence[tuple[UUID, UUID | None, str, int, datetime]]) -> None:
-    tallies: dict[UUID, _Tally] = {}
+def _settle(outcomes: Sequence[Outcome]) -> None:
+    """Close the error records of those that have any: few, and only they cost something."""
+    with_errors = prepared.execute(WITH_ERRORS, [[row[0] for row in outcomes]]).fetchall()
+    if with_errors:
+        status_of = {row[0]: row[2] for row in outcomes}
+        recovery.settle({row[0]: status_of[row[0]] for row in with_errors})
+
+
+def _tallies(outcomes: Sequence[Outcome]) -> dict[str, _Tally]:
+    tallies: dict[str, _Tally] = {}
     for _, schedule_id, status, duration_ms, completed_at in outcomes:
         if schedule_id is not None:
             tallies.setdefault(schedule_id, _Tally()).add(status, duration_ms, completed_at)
+    return tallies
+
+
+def _count(tallies: Mapping[str, _Tally]) -> dict[str, str]:
+    """Add the tallies to their schedules; answers the task type of each that still exists."""
     if not tallies:
-        return
+        return {}
     rows = list(tallies.values())
-    with connection.cursor() as cursor:
-        cursor.execute(
-            COUNT,
-            [
-                list(tallies),
-                list(tallies),
-                [one.runs for one in rows],
-                [one.successes for one in rows],
-                [one.failures for one in rows],
-                [one.failures_since_success for one in rows],
-                [one.duration_ms for one in rows],
-                [one.last_status for one in rows],
-                [one.last_success_at for one in rows],
-            ],
-        )
+    ids = list(tallies)
+    columns: list[list[Any]] = [
+        [one.runs for one in rows],
+        [one.successes for one in rows],
+        [one.failures for one in rows],
+        [one.failures_since_success for one in rows],
+        [one.duration_ms for one in rows],
+        [one.last_status for one in rows],
+        [one.last_success_at for one in rows],
+    ]
+    return dict(prepared.execute(COUNT, [ids, ids, *columns]).fetchall())

@@ -9,62 +9,30 @@ that dies anywhere is finished by the next one, here or in another beat.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, transaction
 
 from config.env import env
 from errors_app import recovery
-from executions_app import audit, clock, events, lifecycle, outbox, partitions
+from executions_app import audit, clock, events, lifecycle, partitions
 from executions_app.database_errors import is_of_the_database
 from executions_app.outbox import Message
 from executions_app.states import SchedulerException
-from scheduler_app import fires, queues, system
+from scheduler_app import due, fires, firing, sending, system
+from scheduler_app.due import Due
+from scheduler_app.fires import Planned
 from scheduler_app.models import Schedule
+from scheduler_app.policies import OverlapPolicy
+from scheduler_app.prediction import predictions
 
-MAX_BATCHES: Final = 20  # then the other duties of a beat have their turn
-IDLE_QUEUE_GRACE_SECONDS: Final = 5.0
-BUSY_QUEUE_GRACE_SECONDS: Final = 60.0
-BUSY_QUEUE_MOST_AT_ONCE: Final = 20
+MAX_BATCHES: Final = 15  # then the other duties of a beat have their turn
+FIRST_BATCH: Final = 100  # small: workers begin while the rest is dispatched
 
 logger = logging.getLogger(__name__)
-
-DUE: Final = """
-SELECT id FROM task_schedules
-WHERE enabled AND next_run_at <= now() AND ({condition})
-ORDER BY array_position(ARRAY['critical', 'high', 'normal', 'low'], priority), next_run_at
-LIMIT %s FOR UPDATE SKIP LOCKED
-"""
-ADVANCE: Final = """
-UPDATE task_schedules s SET
-    next_run_at = i.next_run_at, enabled = i.next_run_at IS NOT NULL,
-    last_run_at = coalesce(i.last_run_at, s.last_run_at),
-    missed_count = s.missed_count + i.missed
-FROM unnest(%s::uuid[], %s::timestamptz[], %s::timestamptz[], %s::bigint[])
-    AS i(id, next_run_at, last_run_at, missed)
-WHERE s.id = i.id
-"""
-RECORD_FIRES: Final = """
-INSERT INTO fire_records (id, schedule_id, nominal_at, cause, nominal_until, count, reason,
-                          execution_id, lateness_ms, created_at)
-SELECT cadenza_uuid7(now()), schedule_id, nominal_at, '', nominal_until, count, reason,
-    execution_id, greatest(0, extract(epoch FROM now() - nominal_at) * 1000), now()
-FROM unnest(%s::uuid[], %s::timestamptz[], %s::timestamptz[], %s::bigint[], %s::text[], %s::uuid[])
-    AS f(schedule_id, nominal_at, nominal_until, count, reason, execution_id)
-ON CONFLICT (schedule_id, nominal_at, cause) DO NOTHING
-RETURNING execution_id
-"""
-SECONDS_UNTIL_DUE: Final = """
-SELECT extract(epoch FROM least(
-    (SELECT min(next_run_at) FROM task_schedules WHERE enabled AND next_run_at IS NOT NULL),
-    (SELECT min(due_at) FROM task_executions WHERE status = 'pending' AND held_by = ''
-        AND (attempt = 0 OR error_recovery_running))
-) - now())
-FROM system_state WHERE scheduler_running
-"""
 
 
 @dataclass(slots=True)
@@ -81,21 +49,23 @@ class Round:
 def dispatch_due() -> Round:
     """Dispatch everything that is due now, batch by batch."""
     done = Round()
+    limit = min(FIRST_BATCH, env.scheduler_batch_size)
     for _ in range(MAX_BATCHES):
-        taken = _fire_batch(done)
+        taken = _fire_batch(done, limit=limit)
         released = release_due(done=done)
-        if taken < env.scheduler_batch_size and released < env.scheduler_batch_size:
+        if taken < limit and released < env.scheduler_batch_size:
             break
+        limit = env.scheduler_batch_size
     return done
 
 
-def _fire_batch(done: Round) -> int:
+def _fire_batch(done: Round, *, limit: int) -> int:
     try:
-        taken, messages = _fire(done, limit=env.scheduler_batch_size)
+        taken, messages = _fire(done, limit=limit)
     except (DatabaseError, SchedulerException):
         logger.exception("A batch failed as a whole; its schedules are dispatched one by one")
         return _fire_one_by_one(done)
-    _send(messages, done)
+    done.unsent += sending.send(messages)
     return taken
 
 
@@ -114,79 +84,52 @@ def _fire_one_by_one(done: Round) -> int:
                 raise
             _disable(one, error, done)
         else:
-            _send(messages, done)
+            done.unsent += sending.send(messages)
     return len(ids)
 
 
 def fire_if_running(schedule_id: UUID) -> None:
     """Fire what of this schedule is due already, before a change of it moves its next run."""
-    if system.read().scheduler_running:
+    if due.is_due_and_running(schedule_id):
         done = Round()
         _, messages = _fire(done, limit=1, only=schedule_id)
-        _send(messages, done)
+        done.unsent += sending.send(messages)
 
 
 def _fire(done: Round, *, limit: int, only: UUID | None = None) -> tuple[int, list[Message]]:
     with transaction.atomic():
-        now = clock.now()
-        schedules = _take_due(limit=limit, only=only)
-        planned, broken = fires.plan(schedules, now=now)
-        for schedule, error in broken:
-            _disable_now(schedule, error, done)
-        nominal = (fire.nominal_at for one in planned for fire in one.fires)
-        partitions.ensure(partitions.FIRE_RECORDS, nominal)
-        recorded = _record_fires(planned)
-        created = [one for one in fires.executions(planned, now=now) if one.id in recorded]
-        lifecycle.create(created)
-        _advance(planned)
+        taken = due.take(limit=limit) if only is None else due.take_one(only)
+        if not taken:
+            return 0, []
+        planned, recorded = _decide_and_write(taken, done)
+    sent = {one for one in recorded if one is not None}
     done.fired += len(recorded)
-    done.queued += len(created)
-    if created or broken:
-        events.announce()
-    return len(schedules), [Message(one.id, one.priority) for one in created]
+    done.queued += len(sent)
+    events.announce()
+    return len(taken), [message for one in planned for message in _messages(one, sent)]
 
 
-def _take_due(*, limit: int, only: UUID | None) -> list[Schedule]:
-    condition = "true" if only is None else "id = %s"
-    parameters: list[Any] = [limit] if only is None else [only, limit]
-    with connection.cursor() as cursor:
-        cursor.execute(DUE.format(condition=condition), parameters)
-        ids = [row[0] for row in cursor.fetchall()]
-    by_id = Schedule.objects.in_bulk(ids)
-    return [by_id[one] for one in ids]
+def _decide_and_write(taken: list[Due], done: Round) -> tuple[list[Planned], list[UUID | None]]:
+    now = due.instant(taken[0].now)
+    busy = due.busy([one.id for one in taken if one.overlap_policy == OverlapPolicy.SKIP])
+    planned, broken = fires.plan(taken, busy=busy, now=now)
+    for one, error in broken:
+        row = Schedule(id=UUID(one.id), name=one.name, owner_id=one.owner_id)
+        _disable_now(row, error, done)
+    months = {
+        (fire.nominal_at.year, fire.nominal_at.month): fire.nominal_at
+        for one in planned
+        for fire in one.decision.fires
+    }
+    partitions.ensure(partitions.FIRE_RECORDS, months.values(), now=now)
+    return planned, firing.write(planned)
 
 
-def _record_fires(planned: Sequence[fires.Planned]) -> set[UUID | None]:
-    """Insert the fire records; a fire that is already recorded is left as it is, and not run."""
-    rows = [(one, fire) for one in planned for fire in one.fires]
-    if not rows:
-        return set()
-    columns: list[list[Any]] = [
-        [one.schedule.id for one, _ in rows],
-        [fire.nominal_at for _, fire in rows],
-        [fire.nominal_until for _, fire in rows],
-        [fire.count for _, fire in rows],
-        [fire.reason.value for _, fire in rows],
-        [one.execution_ids.get(fire.nominal_at) for one, fire in rows],
-    ]
-    with connection.cursor() as cursor:
-        cursor.execute(RECORD_FIRES, columns)
-        return {row[0] for row in cursor.fetchall()}
-
-
-def _advance(planned: Sequence[fires.Planned]) -> None:
-    if not planned:
-        return
-    with connection.cursor() as cursor:
-        cursor.execute(
-            ADVANCE,
-            [
-                [one.schedule.id for one in planned],
-                [one.next_run_at for one in planned],
-                [one.last_run_at for one in planned],
-                [one.missed for one in planned],
-            ],
-        )
+def _messages(one: Planned, sent: Collection[UUID]) -> Iterator[Message]:
+    predicted_ms = predictions.of(one.due.task_type, own_ms=one.due.run_ms)
+    for execution_id in one.execution_ids:
+        if execution_id is not None and execution_id in sent:
+            yield Message(execution_id, one.due.priority, predicted_ms)
 
 
 def _disable(schedule_id: UUID, error: BaseException, done: Round) -> None:
@@ -234,51 +177,16 @@ def release_due(*, done: Round | None = None, ids: Sequence[UUID] | None = None)
     done = done or Round()
     with transaction.atomic():
         queued = lifecycle.queue_due(limit=env.scheduler_batch_size, ids=ids)
-        recovery.mark_retrying([message.execution_id for message, made in queued if made])
+        if retried := [message.execution_id for message, made in queued if made]:
+            recovery.mark_retrying(retried)
     if queued:
         events.announce()
         done.queued += len(queued)
-        _send([message for message, _ in queued], done)
+        messages = predictions.added_to([message for message, _ in queued])
+        done.unsent += sending.send(messages)
     return len(queued)
 
 
 def release_due_if_running(ids: Sequence[UUID]) -> int:
     """Queue these executions at once, unless the system is stopped: then they wait, pending."""
     return release_due(ids=ids) if system.read().scheduler_running else 0
-
-
-def republish_overdue() -> int:
-    """Publish queued executions again whose message must have been lost.
-
-    While a queue holds messages its rows may simply be waiting: they are given a minute, and then
-    few go again at a time, or duplicates would outlive the backlog. Raises BrokerAway.
-    """
-    depths = queues.depths()
-    idle = [name for name in queues.PRIORITY_QUEUES if not depths[name]]
-    busy = [name for name in queues.PRIORITY_QUEUES if depths[name]]
-    most = env.scheduler_batch_size
-    messages = outbox.unsent(limit=most)
-    messages += outbox.overdue(limit=most, grace_seconds=IDLE_QUEUE_GRACE_SECONDS, queues=idle)
-    messages += outbox.overdue(
-        limit=BUSY_QUEUE_MOST_AT_ONCE, grace_seconds=BUSY_QUEUE_GRACE_SECONDS, queues=busy
-    )
-    _send(messages, Round())
-    return len(messages)
-
-
-def _send(messages: Sequence[Message], done: Round) -> None:
-    """Publish after the commit; what Redis did not take is marked to be sent by a later round."""
-    try:
-        queues.publish(messages)
-    except queues.BrokerAway as error:
-        logger.warning("%s; they are sent when it is back", error)
-        outbox.unpublish([one.execution_id for one in messages])
-        done.unsent += len(messages)
-
-
-def seconds_until_due() -> float | None:
-    """How long, by PostgreSQL's clock, until something may be dispatched; None if nothing is."""
-    with connection.cursor() as cursor:
-        cursor.execute(SECONDS_UNTIL_DUE)
-        row = cursor.fetchone()
-    return max(0.0, float(row[0])) if row and row[0] is not None else None

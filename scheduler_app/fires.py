@@ -1,104 +1,117 @@
 """From due schedules to planned fires: what to record, what to run, when to come back.
 
-Between `policies` (pure) and `dispatcher` (writes): reads what the decisions need in one query for
-the whole batch, and turns a decision into rows to be inserted.
+Between `policies` (pure) and `firing` (writes). What many schedules have in common (a rule, a
+retry policy, the circumstances of a decision, the next run of a rule after an instant) is read and
+computed once and remembered by its text.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from errors_app.backoff import RetryPolicy
 from executions_app import ids, lifecycle
-from executions_app.models import Execution
-from executions_app.states import ACTIVE, ExecutionStatus, Trigger
+from executions_app.states import ExecutionStatus, Trigger
 from scheduler_app import next_run, policies
+from scheduler_app.due import Due, instant
 from scheduler_app.models import Schedule
 from scheduler_app.policies import CatchupPolicy, Circumstances, Fire, OverlapPolicy
 
-Next = tuple[next_run.Missed, datetime | None]
-NextCache = dict[tuple[next_run.Rule, str, datetime], Next]
+REMEMBERED: Final = 16_384
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
-    """The fires of one schedule in this round and the instant of its next one."""
+class Decision:
+    """The fates of the due fires and the instant of the next one."""
 
-    schedule: Schedule
     fires: list[Fire]
     next_run_at: datetime | None
-    execution_ids: dict[datetime, UUID] = field(default_factory=dict)
 
     @property
     def last_run_at(self) -> datetime | None:
-        return max(self.execution_ids, default=None)
+        return max((fire.nominal_at for fire in self.fires if fire.is_run), default=None)
 
     @property
     def missed(self) -> int:
         return sum(fire.count for fire in self.fires if fire.is_missed)
 
 
+class Planned(NamedTuple):
+    """What becomes of one schedule; one execution id per fire, None for one that does not run."""
+
+    due: Due
+    decision: Decision
+    execution_ids: list[UUID | None]
+
+
 def plan(
-    schedules: Sequence[Schedule], *, now: datetime
-) -> tuple[list[Planned], list[tuple[Schedule, Exception]]]:
-    """Decide for every due schedule; a row that makes no sense is answered with its error."""
-    active = _active([one.id for one in schedules])
-    cache: NextCache = {}
+    due: Sequence[Due], *, busy: Collection[str], now: datetime
+) -> tuple[list[Planned], list[tuple[Due, Exception]]]:
+    """Decide for every due schedule; a row that makes no sense is answered with its error.
+
+    What is decided for one row holds for every other that differs in nothing decisive.
+    """
+    decisions: dict[tuple[object, ...], Decision] = {}
+    new_ids = ids.stream(now)
     planned: list[Planned] = []
-    broken: list[tuple[Schedule, Exception]] = []
-    for schedule in schedules:
+    broken: list[tuple[Due, Exception]] = []
+    for one in due:
+        key = (one.id in busy, one.decisive)
         try:
-            planned.append(
-                _plan_one(schedule, has_active=schedule.id in active, now=now, cache=cache)
-            )
+            decision = decisions.get(key)
+            if decision is None:
+                decision = decisions[key] = _decide(one, has_active=one.id in busy, now=now)
+            runs = [next(new_ids) if fire.is_run else None for fire in decision.fires]
+            planned.append(Planned(one, decision, runs))
         except Exception as error:  # noqa: BLE001  a corrupt row disables itself and nobody else
-            broken.append((schedule, error))
+            broken.append((one, error))
     return planned, broken
 
 
-def _active(schedule_ids: Sequence[UUID]) -> set[UUID]:
-    found = Execution.objects.filter(schedule_id__in=schedule_ids, status__in=ACTIVE)
-    return {one for one in found.values_list("schedule_id", flat=True).distinct() if one}
-
-
-def _plan_one(schedule: Schedule, *, has_active: bool, now: datetime, cache: NextCache) -> Planned:
-    RetryPolicy.model_validate(schedule.retry_policy)
-    due, next_at = _due_and_next(schedule, now=now, cache=cache)
-    window = schedule.catchup_window_ms
-    decided = policies.decide(
-        due,
-        Circumstances(
-            overlap=OverlapPolicy(schedule.overlap_policy),
-            catchup=CatchupPolicy(schedule.catchup_policy),
-            catchup_limit=schedule.catchup_limit,
-            catchup_window=None if window is None else timedelta(milliseconds=window),
-            has_active=has_active,
-        ),
-        now=now,
+def _decide(one: Due, *, has_active: bool, now: datetime) -> Decision:
+    _check_retry_policy(one.retry_policy)
+    rule = _rule(one.schedule_type, one.schedule_config, one.anchor_at)
+    zone = next_run.zone(one.timezone)
+    missed, next_at = _missed_and_next(rule, zone, first=instant(one.next_run_at), now=now)
+    window_ms = one.catchup_window_ms
+    circumstances = Circumstances(
+        overlap=OverlapPolicy(one.overlap_policy),
+        catchup=CatchupPolicy(one.catchup_policy),
+        catchup_limit=one.catchup_limit,
+        catchup_window=None if window_ms is None else timedelta(milliseconds=window_ms),
+        has_active=has_active,
     )
-    runs = {fire.nominal_at: ids.new(now) for fire in decided if fire.is_run}
-    return Planned(schedule, decided, next_at, runs)
+    return Decision(policies.decide(missed, circumstances, now=now), next_at)
 
 
-def _due_and_next(schedule: Schedule, *, now: datetime, cache: NextCache) -> Next:
-    first = schedule.next_run_at
-    assert first is not None
-    rule = next_run.parse_rule(
-        schedule.schedule_type, schedule.schedule_config, anchor_at=schedule.anchor_at
-    )
-    key = (rule, schedule.timezone, first)
-    if key not in cache:
-        zone = next_run.zone(schedule.timezone)
-        regular = next_run.missed(
-            rule, zone, first=first, until=now, keep=policies.RECORDED_ONE_BY_ONE
-        )
-        cache[key] = _with_planned(first, regular), next_run.next_run(rule, zone, now)
-    return cache[key]
+@lru_cache(REMEMBERED)
+def _check_retry_policy(text: str) -> None:
+    RetryPolicy.model_validate(json.loads(text))
+
+
+@lru_cache(REMEMBERED)
+def _rule(schedule_type: str, config: str, anchor_at: str | None) -> next_run.Rule:
+    anchor = None if anchor_at is None else instant(anchor_at)
+    return next_run.parse_rule(schedule_type, json.loads(config), anchor_at=anchor)
+
+
+def _missed_and_next(
+    rule: next_run.Rule, zone: ZoneInfo, *, first: datetime, now: datetime
+) -> tuple[next_run.Missed, datetime | None]:
+    following = next_run.next_run(rule, zone, first)
+    if following is None or following > now:  # on time: nothing was missed
+        return next_run.Missed(first, (), 0, None, None), following
+    keep = policies.RECORDED_ONE_BY_ONE
+    regular = next_run.missed(rule, zone, first=first, until=now, keep=keep)
+    return _with_planned(first, regular), next_run.next_run(rule, zone, now)
 
 
 def _with_planned(first: datetime, regular: next_run.Missed | None) -> next_run.Missed:
@@ -119,20 +132,6 @@ def _with_planned(first: datetime, regular: next_run.Missed | None) -> next_run.
             rest_last=regular.rest_last or first,
         )
     return dataclasses.replace(regular, older=(first, *regular.older))
-
-
-def executions(planned: Sequence[Planned], *, now: datetime) -> Iterator[lifecycle.NewExecution]:
-    """The executions of all fires that run, queued at once."""
-    for one in planned:
-        for nominal_at, execution_id in one.execution_ids.items():
-            yield new_execution(
-                one.schedule,
-                execution_id,
-                trigger=Trigger.TIME,
-                nominal_at=nominal_at,
-                due_at=now,
-                status=ExecutionStatus.QUEUED,
-            )
 
 
 def new_execution(

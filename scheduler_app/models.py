@@ -19,7 +19,7 @@ class Schedule(models.Model):
     """The stored definition of a job: what, when, how."""
 
     id = models.UUIDField(primary_key=True)
-    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT)
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, db_index=False)
     name = models.TextField()
     trigger_type = models.TextField(default=TriggerType.TIME_BASED)
     schedule_type = models.TextField(default="", help_text="cron, interval or one_time")
@@ -75,10 +75,20 @@ class Schedule(models.Model):
         indexes = [
             models.Index(
                 name="schedule_due",
-                fields=["next_run_at"],
+                fields=["priority", "next_run_at"],
                 condition=Q(enabled=True, next_run_at__isnull=False),
             ),
             models.Index(name="schedule_of_owner", fields=["owner", "id"]),
+            models.Index(
+                name="schedule_unplanned",
+                fields=["id"],
+                condition=Q(enabled=True, next_run_at__isnull=True, trigger_type="time_based"),
+            ),
+            models.Index(
+                name="schedule_next_of_owner",
+                fields=["owner", "next_run_at"],
+                condition=Q(enabled=True, next_run_at__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -12,7 +12,7 @@ from django.contrib.auth.models import AbstractUser
 from errors_app.models import ErrorRecord
 from executions_app import ids, ownership, wording
 from executions_app.models import Execution
-from executions_app.states import ACTIVE, TERMINAL, ExecutionStatus
+from executions_app.states import ACTIVE, TERMINAL, ExecutionStatus, Priority
 from scheduler_app import chart, explain, system, vital_signs
 from scheduler_app.models import Schedule
 from scheduler_app.vital_signs import Sign, query
@@ -158,16 +158,21 @@ def _recent(
 
 
 def _fires(user: AbstractUser, now: datetime) -> list[Fire]:
-    upcoming = ownership.visible_to(
-        user, Schedule.objects.filter(enabled=True, next_run_at__isnull=False)
-    )
+    upcoming = Schedule.objects.filter(enabled=True, next_run_at__isnull=False)
+    upcoming = upcoming.order_by("next_run_at")
+    if user.is_superuser:
+        # The due index is by priority first: the next of each, and of these the next.
+        first, *others = (upcoming.filter(priority=one)[:FIRES_SHOWN] for one in Priority)
+        upcoming = first.union(*others, all=True).order_by("next_run_at")
+    else:
+        upcoming = upcoming.filter(owner_id=user.pk)
     return [
         Fire(
             schedule=one,
             rule=explain.describe(one.schedule_type, one.schedule_config, one.timezone),
             is_overdue=one.next_run_at is not None and now - one.next_run_at > OVERDUE,
         )
-        for one in upcoming.order_by("next_run_at")[:FIRES_SHOWN]
+        for one in upcoming[:FIRES_SHOWN]
     ]
 
 

@@ -91,6 +91,9 @@ def decide(due: Missed, circumstances: Circumstances, *, now: datetime) -> list[
         CatchupPolicy.NONE: 1,
     }[circumstances.catchup]
     singles = [*due.older, due.newest]
+    is_alone = due.count == 1 <= most and not circumstances.has_active
+    if is_alone and not _is_too_old(due.newest, circumstances, now):
+        return [Fire(due.newest, FireReason.DISPATCHED)]  # what follows says the same, slower
     for place, nominal_at in enumerate(singles):
         may_run = len(singles) - place <= most and not _is_too_old(nominal_at, circumstances, now)
         if may_run:

@@ -1,36 +1,29 @@
 """Publishing: priority -> queue, many messages in one round trip to Redis.
 
-A message is a wake-up hint that carries ids only. It is pushed onto the list that a worker pops,
-in Celery's message protocol 2 as kombu's Redis transport lays it out; going through the list
-directly makes a batch one pipeline and keeps a flushed binding table from swallowing messages.
+A message is a wake-up hint that carries ids only. It is pushed onto the list that a worker pops;
+going through the list directly makes a batch one pipeline and keeps a flushed binding table from
+swallowing messages.
 """
 
 from __future__ import annotations
 
-import base64
-import json
-import os
-import socket
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Final
-from uuid import UUID, uuid4
+from typing import Any, Final
 
 import redis
 from django.conf import settings
 
-from agents_app.tasks import RUN
 from executions_app.outbox import Message
 from executions_app.states import Priority
+from scheduler_app import envelopes, slices
 
 PRIORITY_QUEUES: Final = tuple(one.value for one in Priority)
 ALL_QUEUES: Final = (*PRIORITY_QUEUES, "system")
 PAUSE_AFTER_FAILURE_SECONDS: Final = 2.0
-EMBED: Final = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
-ORIGIN: Final = f"{os.getpid()}@{socket.gethostname()}"
 
 
 class BrokerAway(ConnectionError):
@@ -72,22 +65,36 @@ def broker() -> redis.Redis:
     )
 
 
-def publish(messages: Iterable[Message]) -> int:
-    """Send one message per execution, in one pipeline; answers how many were sent.
+def publish(messages: Iterable[Message], *, most_per_message: int | None = None) -> int:
+    """Send the messages in one pipeline, quick ones many in one; answers how many were sent.
 
-    Raises BrokerAway when Redis does not answer. That is no proof of non-delivery: duplicates die
-    at the claim.
+    `most_per_message` bounds how many executions share one. Raises BrokerAway when Redis does not
+    answer. That is no proof of non-delivery: duplicates die at the claim.
     """
-    by_queue: dict[str, list[str]] = defaultdict(list)
+    by_queue: dict[str, list[Message]] = defaultdict(list)
     for one in messages:
-        by_queue[one.queue].append(_envelope([one.execution_id], one.queue))
+        by_queue[one.queue].append(one)
     if not by_queue:
         return 0
+    most = most_per_message or slices.MOST
+    is_asked = most > 1 and slices.needs_to_know_who_is_idle(by_queue.values())
+    sent = 0
     with asking() as client, client.pipeline(transaction=False) as pipeline:
-        for queue, envelopes in by_queue.items():
-            pipeline.lpush(queue, *envelopes)
+        idle = _idle_workers(client) if is_asked else 0
+        for queue, some in by_queue.items():
+            together = slices.cut(some, idle=idle, most=most)
+            ids = [[one.execution_id for one in each] for each in together]
+            work = [slices.work_ms(each) for each in together]
+            pipeline.lpush(queue, *envelopes.build(ids, queue=queue, predicted_ms=work))
+            sent += len(together)
         pipeline.execute()
-    return sum(map(len, by_queue.values()))
+    return sent
+
+
+def _idle_workers(client: redis.Redis) -> int:
+    """How many clients wait for a message: too many at worst, which makes slices smaller."""
+    info: Any = client.info("clients")
+    return int(info["blocked_clients"])
 
 
 def depths() -> dict[str, int]:
@@ -96,40 +103,3 @@ def depths() -> dict[str, int]:
         for queue in ALL_QUEUES:
             pipeline.llen(queue)
         return dict(zip(ALL_QUEUES, pipeline.execute(), strict=True))
-
-
-def _envelope(execution_ids: Sequence[UUID], queue: str) -> str:
-    task_id = str(uuid4())
-    ids = [str(one) for one in execution_ids]
-    body = json.dumps([[], {"execution_ids": ids}, EMBED])
-    return json.dumps(
-        {
-            "body": base64.b64encode(body.encode()).decode(),
-            "content-encoding": "utf-8",
-            "content-type": "application/json",
-            "headers": {
-                "lang": "py",
-                "task": RUN,
-                "id": task_id,
-                "root_id": task_id,
-                "parent_id": None,
-                "group": None,
-                "eta": None,
-                "expires": None,
-                "retries": 0,
-                "timelimit": [None, None],
-                "argsrepr": "()",
-                "kwargsrepr": repr({"execution_ids": ids}),
-                "origin": ORIGIN,
-                "ignore_result": True,
-            },
-            "properties": {
-                "correlation_id": task_id,
-                "delivery_mode": 2,
-                "delivery_info": {"exchange": "", "routing_key": queue},
-                "priority": 0,
-                "body_encoding": "base64",
-                "delivery_tag": str(uuid4()),
-            },
-        }
-    )

@@ -33,6 +33,7 @@ QUICK: Final = {
     "LEASE_SECONDS": "3",
     "HEARTBEAT_SECONDS": "0.5",
     "RESCUE_SECONDS": "1",
+    "HARD_LIMIT_GRACE_SECONDS": "1",
     "SCHEDULER_TICK_SECONDS": "0.2",
 }
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, Self
 
@@ -20,6 +21,7 @@ Network = IPv4Network | IPv6Network
 
 # Old notations that carry an IPv4 address or a site's own, and that ipaddress holds for public.
 ALSO_PRIVATE: Final = (ip_network("::/96"), ip_network("fec0::/10"))
+MOST_JUDGED: Final = 4096
 _HOST_NAME: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?")
 _ENTRY: Final = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<name>[^:\[\]]+))(?::(?P<port>\d{1,5}))?")
 
@@ -64,9 +66,14 @@ class AllowList:
 
     def __init__(self, entries: Iterable[str] = ()) -> None:
         self._entries = tuple(Allowed.parse(entry) for entry in entries)
+        # The same literal, host and port get the same judgement for ever: remembered, not repeated.
+        self._judged = lru_cache(MOST_JUDGED)(self._judge)
 
     def admits(self, address: str, *, host: str, port: int) -> bool:
         """Whether `address` (literal), to which `host` resolved, may be connected to at `port`."""
+        return self._judged(address, host, port)
+
+    def _judge(self, address: str, host: str, port: int) -> bool:
         parsed = ip_address(address)
         if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
             parsed = parsed.ipv4_mapped

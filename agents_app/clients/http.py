@@ -8,6 +8,7 @@ a HandlerError that says whether another try may help. An answer of any status i
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import re
 import ssl
@@ -16,22 +17,22 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Final
-from urllib.parse import urlsplit
+from typing import Final
 
-import requests
 import urllib3.exceptions
-from pydantic import BaseModel, JsonValue, TypeAdapter
-from urllib3 import HTTPHeaderDict
+from pydantic import JsonValue, TypeAdapter
+from urllib3 import BaseHTTPResponse, HTTPHeaderDict
 
 from agents_app.clients.addresses import AllowList
+from agents_app.clients.outgoing import Outgoing, Query, checked_url, shown, target
+from agents_app.clients.patience import Patience, patience
 from agents_app.clients.redirects import MOST_REDIRECTS, next_request
-from agents_app.clients.transport import Patience, PinningAdapter, patience
+from agents_app.clients.transport import PinnedConnections
 from config.env import env
 from errors_app.taxonomy import ErrorClass, HandlerError
 from executions_app.scrub import SCRUBBED, is_secret_name
 
-USER_AGENT: Final = "Cadenza"
+DEFAULT_HEADERS: Final = {"User-Agent": "Cadenza", "Accept-Encoding": "gzip, deflate"}
 MOST_HEADERS: Final = 50
 MOST_HEADER_CHARACTERS: Final = 1024
 # What is read beside the body: headers, the transfer coding, a compressed body that hardly shrank.
@@ -59,13 +60,14 @@ class Request:
     method: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, str | list[str]] = field(default_factory=dict)
     json: JsonValue = None
     body: bytes | None = None
     max_redirects: int = MOST_REDIRECTS
 
 
-class Response(BaseModel):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
     """What came back. `body` is JSON where the peer says so and it is, else text, else null."""
 
     status: int
@@ -73,6 +75,15 @@ class Response(BaseModel):
     body: JsonValue
     truncated: bool
     elapsed_ms: int
+
+    def as_json(self) -> dict[str, JsonValue]:
+        return {
+            "status": self.status,
+            "headers": {**self.headers},
+            "body": self.body,
+            "truncated": self.truncated,
+            "elapsed_ms": self.elapsed_ms,
+        }
 
 
 def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -85,29 +96,11 @@ def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return dict(headers)
 
 
-def checked_url(url: str) -> str:
-    """The URL as given; raises ValueError unless it is an absolute http or https one."""
-    if re.search(r"[\x00-\x20\x7f]", url):
-        raise ValueError("The URL has spaces or control characters; encode them")
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("The URL must begin with http:// or https:// and name a host")
-    if parts.port == 0:
-        raise ValueError("The URL must not name port 0")
-    return url
-
-
-def shown(url: str | None) -> str:
-    """The URL without what may be secret in it: user, password, query."""
-    parts = urlsplit(url or "")
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
 class Door:
     """Calls endpoints over connections that are kept and shared by all threads of the process."""
 
     def __init__(self, outbound_allow: list[str]) -> None:
-        self._adapter = PinningAdapter(AllowList(outbound_allow))
+        self._connections = PinnedConnections(AllowList(outbound_allow))
 
     def fetch(
         self,
@@ -119,7 +112,7 @@ class Door:
     ) -> Response:
         """Make the call within `timeout` seconds and keep `max_bytes` of the body, unpacked.
 
-        `check` is called at least twice a second; what it raises ends the call. Raises
+        `check` is called at least once a second; what it raises ends the call. Raises
         HandlerError: transient (no connection, connection lost), timeout, permanent (address
         refused, certificate, redirects), malformed (no HTTP).
         """
@@ -131,7 +124,7 @@ class Door:
             status, headers, body, is_truncated = self._follow(
                 prepared, max_redirects=request.max_redirects, max_bytes=max_bytes
             )
-        except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise _typed(error, prepared) from error
         finally:
             patience.reset(token)
@@ -144,12 +137,11 @@ class Door:
         )
 
     def _follow(
-        self, request: requests.PreparedRequest, *, max_redirects: int, max_bytes: int
+        self, request: Outgoing, *, max_redirects: int, max_bytes: int
     ) -> tuple[int, HTTPHeaderDict, bytes, bool]:
         for redirects_left in range(max_redirects, -1, -1):
-            response = self._adapter.send(request, stream=True)
-            with closing(response.raw) as raw:
-                following = _redirected(request, response) if max_redirects else None
+            with closing(self._connections.send(request)) as raw:
+                following = _redirected(request, raw) if max_redirects else None
                 if following is None:
                     body = raw.read(max_bytes + 1, decode_content=True)
                     return raw.status, raw.headers, body[:max_bytes], len(body) > max_bytes
@@ -157,13 +149,13 @@ class Door:
                     raw.read(SHORT_BODY_BYTES)  # read to its end, the connection can be kept
                     request = following
         raise HandlerError(
-            f"{shown(request.url)} redirected more than {max_redirects} times",
+            f"{shown(request.target.url)} redirected more than {max_redirects} times",
             error_class=ErrorClass.PERMANENT,
         )
 
     def close(self) -> None:
         """Close the connections that are kept."""
-        self._adapter.close()
+        self._connections.close()
 
 
 @lru_cache(maxsize=1)
@@ -177,18 +169,15 @@ def door() -> Door:
     return _door_of_process(os.getpid())
 
 
-def _prepare(request: Request) -> requests.PreparedRequest:
-    # Prepared without a session: nothing of the environment, of .netrc or of earlier cookies.
+def _prepare(request: Request) -> Outgoing:
     try:
-        headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "gzip, deflate"}
-        return requests.Request(
-            request.method,
-            checked_url(request.url),
-            headers=headers | checked_headers(request.headers),
-            params=dict(request.params),
-            data=request.body,
-            json=request.json,
-        ).prepare()
+        at = target(checked_url(request.url), _query(request.params))
+        return Outgoing(
+            method=request.method.upper(),
+            target=at,
+            headers=_headers(request, at.authorization),
+            body=_body(request),
+        )
     except ValueError as error:  # also the base of what requests raises here
         raise HandlerError(
             f"{request.method} {shown(request.url)} cannot be sent: {error}",
@@ -196,22 +185,42 @@ def _prepare(request: Request) -> requests.PreparedRequest:
         ) from error
 
 
-def _redirected(
-    request: requests.PreparedRequest, response: requests.Response
-) -> requests.PreparedRequest | None:
+def _query(params: Mapping[str, str | list[str]]) -> Query:
+    return tuple(
+        (name, tuple(value) if isinstance(value, list) else (value,))
+        for name, value in params.items()
+    )
+
+
+def _headers(request: Request, authorization: str) -> dict[str, str]:
+    given = checked_headers(request.headers)
+    if authorization:
+        given["Authorization"] = authorization
+    if request.body is None and request.json is not None:
+        given = {"Content-Type": "application/json"} | given
+    # Of two names that differ in case only, the later one counts.
+    by_name = {name.lower(): (name, value) for name, value in (DEFAULT_HEADERS | given).items()}
+    return dict(by_name.values())
+
+
+def _body(request: Request) -> bytes | None:
+    if request.body is None and request.json is not None:
+        return json.dumps(request.json, allow_nan=False).encode()
+    return request.body
+
+
+def _redirected(request: Outgoing, answer: BaseHTTPResponse) -> Outgoing | None:
     try:
-        following = next_request(request, response)
-        if following is not None:
-            checked_url(str(following.url))
+        location = answer.headers.get("Location", "")
+        return next_request(request, status=answer.status, location=location)
     except ValueError as error:
         raise HandlerError(
-            f"{shown(request.url)} redirected to where no call can go: {error}",
+            f"{shown(request.target.url)} redirected to where no call can go: {error}",
             error_class=ErrorClass.PERMANENT,
         ) from error
-    return following
 
 
-def _typed(error: BaseException, request: requests.PreparedRequest) -> HandlerError:
+def _typed(error: BaseException, request: Outgoing) -> HandlerError:
     """The failure of a call in our own words: the library's hold object addresses and secrets."""
     causes = _causes(error)
     error_class, reason = ErrorClass.TRANSIENT, "the connection was lost"
@@ -237,7 +246,7 @@ def _typed(error: BaseException, request: requests.PreparedRequest) -> HandlerEr
                 continue
         break
     return HandlerError(
-        f"{request.method} {shown(request.url)} failed: {reason}", error_class=error_class
+        f"{request.method} {shown(request.target.url)} failed: {reason}", error_class=error_class
     )
 
 
@@ -253,9 +262,13 @@ def _causes(error: BaseException) -> list[BaseException]:
     return found[::-1]
 
 
+# Endpoints answer with the same few names.
+_is_secret: Final = lru_cache(maxsize=512)(is_secret_name)
+
+
 def _shown_headers(headers: HTTPHeaderDict) -> dict[str, str]:
     return {
-        name.lower(): SCRUBBED if is_secret_name(name) else value[:MOST_HEADER_CHARACTERS]
+        name.lower(): SCRUBBED if _is_secret(name) else value[:MOST_HEADER_CHARACTERS]
         for name, value in list(headers.items())[:MOST_HEADERS]
     }
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from typing import Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
-import requests
+from agents_app.clients.outgoing import Outgoing, target
 
 MOST_REDIRECTS: Final = 3
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-BODY_HEADERS: Final = ("Content-Length", "Content-Type", "Transfer-Encoding")
+BODY_HEADERS: Final = frozenset({"content-length", "content-type", "transfer-encoding"})
 # Anything else that a caller added may be a credential under a name of its own.
 HARMLESS_HEADERS: Final = frozenset(
     (
@@ -19,39 +19,27 @@ HARMLESS_HEADERS: Final = frozenset(
 )
 
 
-def next_request(
-    request: requests.PreparedRequest, response: requests.Response
-) -> requests.PreparedRequest | None:
-    """The request to send next, or None if the response is no redirect.
+def next_request(request: Outgoing, *, status: int, location: str) -> Outgoing | None:
+    """The request to send next, or None if the answer is no redirect.
 
     Another scheme, host or port gets no credentials. As browsers do, 303 (and 301, 302 after a
-    POST) turns into a GET without a body.
+    POST) turns into a GET without a body. Raises ValueError if no call can go there.
     """
-    location = response.headers.get("Location")
-    if response.status_code not in REDIRECTS or not location:
+    if status not in REDIRECTS or not location:
         return None
-    following = request.copy()
-    here = str(request.url)
     # http.client reads headers as Latin-1, servers write them as UTF-8.
-    target = urljoin(here, location.encode("latin-1", "replace").decode(errors="replace"))
-    following.prepare_url(target, params=None)
-    following.headers.pop("Host", None)
-    if _becomes_get(str(request.method), response.status_code):
-        following.method, following.body = "GET", None
-        for name in BODY_HEADERS:
-            following.headers.pop(name, None)
-    if _origin(here) != _origin(str(following.url)):
-        for name in [one for one in following.headers if one.lower() not in HARMLESS_HEADERS]:
-            del following.headers[name]
-    return following
+    spelled = location.encode("latin-1", "replace").decode(errors="replace")
+    following = target(urljoin(request.target.url, spelled))
+    method, headers, body = request.method, dict(request.headers), request.body
+    if _becomes_get(method, status):
+        method, body = "GET", None
+        headers = {name: headers[name] for name in headers if name.lower() not in BODY_HEADERS}
+    if request.target.origin != following.origin:
+        headers = {name: headers[name] for name in headers if name.lower() in HARMLESS_HEADERS}
+    return Outgoing(method=method, target=following, headers=headers, body=body)
 
 
 def _becomes_get(method: str, status: int) -> bool:
     if status == 303:
         return method != "HEAD"
     return status in {301, 302} and method == "POST"
-
-
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)

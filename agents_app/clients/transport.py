@@ -10,77 +10,40 @@ from __future__ import annotations
 import errno
 import http.client
 import io
-import ipaddress
 import os
 import socket
 import ssl
+import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextvars import ContextVar
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import certifi
-import requests
-from requests.adapters import HTTPAdapter
 from typing_extensions import override
+from urllib3 import BaseHTTPResponse, PoolManager, Retry
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 from urllib3.util.wait import wait_for_write
 
 from agents_app.clients.addresses import AllowList
+from agents_app.clients.lookups import Lookups
+from agents_app.clients.outgoing import Outgoing, Target
+from agents_app.clients.patience import patience
 from errors_app.taxonomy import ErrorClass, HandlerError
 
-SLICE_SECONDS: Final = 0.5
 CONNECT_SECONDS: Final = 10.0
 # Below the 5 s after which common servers close an idle connection: it would die under a request.
 IDLE_SECONDS: Final = 4.0
 MOST_IDLE_CONNECTIONS: Final = 1024
 MOST_HOSTS: Final = 256
-LOOKUPS_AT_ONCE: Final = 64
+BUFFER_BYTES: Final = 16 * 1024
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
-DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+NO_RETRIES: Final = Retry(0, read=False)
 
 
-class Patience:
-    """How long one call may still take and how much it may still read.
-
-    `is_untouched`: since the last sending no connection was made and no byte was read.
-    """
-
-    def __init__(self, *, timeout: float, max_bytes: int, check: Callable[[], None]) -> None:
-        self._timeout = timeout
-        self._ends = time.monotonic() + timeout
-        self._bytes_left = max_bytes
-        self._check = check
-        self.is_untouched = True
-
-    def seconds(self, at_most: float = SLICE_SECONDS) -> float:
-        """The next wait; raises what `check` raises, and a timeout once the time is over."""
-        self._check()
-        left = self._ends - time.monotonic()
-        if left <= 0:
-            raise HandlerError(
-                f"The call did not end within its {self._timeout:g} s; "
-                "raise its time limit or make the endpoint faster",
-                error_class=ErrorClass.TIMEOUT,
-            )
-        return min(left, at_most)
-
-    def count(self, size: int) -> None:
-        """Note `size` bytes read from the wire; raises when they are too many."""
-        self.is_untouched &= size == 0
-        self._bytes_left -= size
-        if self._bytes_left < 0:
-            raise HandlerError(
-                "The answer was given up: its headers or its transfer coding have no end",
-                error_class=ErrorClass.MALFORMED,
-            )
-
-
-patience: ContextVar[Patience] = ContextVar("patience")
+def _wait_at_most(sock: socket.socket, seconds: float) -> None:
+    if sock.gettimeout() != seconds:
+        sock.settimeout(seconds)
 
 
 class _PatientReader(io.RawIOBase):
@@ -97,7 +60,7 @@ class _PatientReader(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         while True:
-            self._socket.settimeout(self._patience.seconds())
+            _wait_at_most(self._socket, self._patience.seconds())
             try:
                 size = self._socket.recv_into(buffer)
             except TimeoutError:
@@ -118,7 +81,7 @@ class _PatientFiles:
 
     def makefile(self, mode: str) -> io.BufferedReader:
         del mode
-        return io.BufferedReader(_PatientReader(self._socket), 64 * 1024)
+        return io.BufferedReader(_PatientReader(self._socket), BUFFER_BYTES)
 
 
 class _PatientAnswer(http.client.HTTPResponse):
@@ -127,7 +90,7 @@ class _PatientAnswer(http.client.HTTPResponse):
 
 
 class _Connection(HTTPConnection):
-    """Connects in slices, and does not trust a connection that has been idle for long."""
+    """Connects and sends in slices, and does not trust a connection that was idle for long."""
 
     response_class = _PatientAnswer
     _used_at = float("-inf")
@@ -140,7 +103,7 @@ class _Connection(HTTPConnection):
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._connect_patiently(sock)
-            # Holds for a TLS handshake and for sending the request, each as a whole.
+            # Holds for a TLS handshake as a whole.
             sock.settimeout(patience.get().seconds(at_most=CONNECT_SECONDS))
         except BaseException:
             sock.close()
@@ -158,6 +121,19 @@ class _Connection(HTTPConnection):
                 raise ConnectTimeoutError(self, f"no answer within {CONNECT_SECONDS:g} s")
         if number:
             raise NewConnectionError(self, os.strerror(number))
+
+    @override
+    def send(self, data: Any) -> None:
+        """Send all of `data`, bytes; a peer that reads nothing is left when the call has to end."""
+        if self.sock is None:
+            self.connect()
+        left = memoryview(data)
+        while left:
+            _wait_at_most(self.sock, patience.get().seconds())
+            try:
+                left = left[self.sock.send(left) :]
+            except TimeoutError:
+                continue
 
     @property
     def is_connected(self) -> bool:
@@ -181,56 +157,73 @@ class _SecurePool(HTTPSConnectionPool):
     ConnectionCls = _SecureConnection
 
 
-class PinningAdapter(HTTPAdapter):
-    """Sends a prepared request to the address its host was checked at. Used by many threads."""
+class PinnedConnections:
+    """Sends a request to the address its host was checked at. Used by many threads."""
 
     def __init__(self, allowed: AllowList) -> None:
-        super().__init__(pool_connections=MOST_HOSTS, pool_maxsize=MOST_IDLE_CONNECTIONS)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+        self._pools = PoolManager(MOST_HOSTS, maxsize=MOST_IDLE_CONNECTIONS, timeout=None)
+        self._pools.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
         self._allowed = allowed
-        self._lookups = ThreadPoolExecutor(LOOKUPS_AT_ONCE, thread_name_prefix="lookup")
-        # The system's authorities, so that a site's own count, and certifi's where it has none.
-        self._tls = ssl.create_default_context()
-        self._tls.load_verify_locations(certifi.where())
+        self._lookups = Lookups()
+        self._authorities: ssl.SSLContext | None = None
+        self._guard = threading.Lock()
 
-    @override
-    def send(
-        self, request: requests.PreparedRequest, *args: Any, **kwargs: Any
-    ) -> requests.Response:
-        """Send once; again if a kept connection turns out to have been closed (RFC 9112, 9.3.1)."""
+    def send(self, request: Outgoing) -> BaseHTTPResponse:
+        """Send once; again if a kept connection turns out to have been closed (RFC 9112, 9.3.1).
+
+        The body of the answer is still to be read.
+        """
         call = patience.get()
         call.is_untouched = True
         try:
-            return super().send(request, *args, **kwargs)
-        except requests.ConnectionError:
+            return self._send_once(request)
+        except HTTPError:
             if not call.is_untouched or request.method not in IDEMPOTENT:
                 raise
-        return super().send(request, *args, **kwargs)
+        return self._send_once(request)
 
-    @override
-    def build_connection_pool_key_attributes(  # type: ignore[override]  # its names are private
-        self, request: requests.PreparedRequest, verify: bool | str, cert: Any = None
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        url = urlsplit(str(request.url))
-        host, scheme = url.hostname or "", url.scheme
-        port = url.port or DEFAULT_PORTS[scheme]
-        request.headers["Host"] = url.netloc.rpartition("@")[2]
-        pinned = {"scheme": scheme, "host": self._checked_address(host, port=port), "port": port}
-        if scheme == "http":
-            return pinned, {}
-        return pinned, {"ssl_context": self._tls, "server_hostname": host.rstrip(".")}
+    def _send_once(self, request: Outgoing) -> BaseHTTPResponse:
+        return self._pool(request.target).urlopen(
+            request.method,
+            request.target.path,
+            body=request.body,
+            headers={"Host": request.target.host_header, **request.headers},
+            retries=NO_RETRIES,
+            redirect=False,
+            assert_same_host=False,
+            preload_content=False,
+            decode_content=False,
+        )
 
-    @override
-    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """Always verify, by the shared context: reading all authorities per connection is slow."""
-        conn.cert_reqs = "CERT_REQUIRED"
+    def _pool(self, target: Target) -> HTTPConnectionPool:
+        pinned: dict[str, Any] = {}
+        if target.scheme == "https":
+            pinned = {
+                "ssl_context": self._tls(),
+                "server_hostname": target.host.rstrip("."),
+                "cert_reqs": "CERT_REQUIRED",
+            }
+        return self._pools.connection_from_host(
+            self._checked_address(target.host, port=target.port),
+            target.port,
+            target.scheme,
+            pool_kwargs=pinned,
+        )
 
-    def close(self) -> None:
-        super().close()
-        self._lookups.shutdown(wait=False)
+    def _tls(self) -> ssl.SSLContext:
+        """The one context of all connections: reading the authorities is slow, so once if at all.
+
+        The system's authorities, so that a site's own count, and certifi's where it has none.
+        """
+        with self._guard:  # many calls may be the first
+            if self._authorities is None:
+                context = ssl.create_default_context()
+                context.load_verify_locations(certifi.where())
+                self._authorities = context
+            return self._authorities
 
     def _checked_address(self, host: str, *, port: int) -> str:
-        address = self._lookup(host, port=port)
+        address = self._lookups.address(host, port=port)
         if not self._allowed.admits(address, host=host, port=port):
             raise HandlerError(
                 f"{host!r} is a private address, which may not be called; "
@@ -241,21 +234,7 @@ class PinningAdapter(HTTPAdapter):
             )
         return address
 
-    def _lookup(self, host: str, *, port: int) -> str:
-        """The address of `host`, IPv4 before IPv6; a resolver that hangs is not waited for."""
-        try:
-            return str(ipaddress.ip_address(host))
-        except ValueError:
-            pass
-        lookup = self._lookups.submit(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-        while not lookup.done():
-            wait([lookup], timeout=patience.get().seconds())
-        try:
-            found = lookup.result()
-        except (OSError, UnicodeError) as error:
-            raise HandlerError(
-                f"The host name {host!r} could not be resolved: {error}",
-                error_class=ErrorClass.TRANSIENT,
-                host=host,
-            ) from None
-        return str(min(found, key=lambda one: one[0] != socket.AF_INET)[4][0])
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        self._pools.clear()
+        self._lookups.close()

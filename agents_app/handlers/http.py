@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from agents_app.clients import http
+from agents_app.clients.outgoing import checked_url, shown
 from agents_app.clients.redirects import MOST_REDIRECTS
 from agents_app.handlers.base import Context, Handler, Outcome
 from errors_app.taxonomy import ErrorClass, HandlerError
@@ -32,7 +33,7 @@ class HttpRequestConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] = "GET"
-    url: Annotated[str, Field(max_length=8192), AfterValidator(http.checked_url)]
+    url: Annotated[str, Field(max_length=8192), AfterValidator(checked_url)]
     headers: Annotated[
         dict[str, str], Field(max_length=50), AfterValidator(http.checked_headers)
     ] = {}
@@ -81,7 +82,8 @@ class HttpRequest(Handler[HttpRequestConfig]):
         response = door.fetch(_request(context), timeout=seconds, check=context.check)
         if not config.is_success(response.status):
             raise _refused(config, response)
-        return Outcome(output=response.model_dump())
+        # Made of parsed JSON and text only: to validate it as JSON would say nothing new.
+        return Outcome.model_construct(output=response.as_json(), detail="ok")
 
 
 def _request(context: Context[HttpRequestConfig]) -> http.Request:
@@ -125,10 +127,10 @@ def _identity(context: Context[HttpRequestConfig]) -> dict[str, str]:
 
 def _refused(config: HttpRequestConfig, response: http.Response) -> HandlerError:
     is_transient = response.status in WORTH_ANOTHER_TRY or response.status >= 500
-    kept = response.model_dump()
+    kept = response.as_json()
     kept["body"] = str(response.body)[:MOST_SHOWN_OF_BODY]
     return HandlerError(
-        f"{config.method} {http.shown(config.url)} answered {response.status}",
+        f"{config.method} {shown(config.url)} answered {response.status}",
         error_class=ErrorClass.TRANSIENT if is_transient else ErrorClass.PERMANENT,
         retry_after=retry_after(response.headers.get("retry-after", ""), now=datetime.now(UTC)),
         response=kept,

@@ -10,9 +10,13 @@ import os
 import selectors
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import IO, Any, Final
+
+from config.env import env
 
 SLICE_SECONDS: Final = 0.2
 GRACE_SECONDS: Final = 2.0
@@ -20,6 +24,23 @@ REAP_SECONDS: Final = 5.0
 GROUP_SECONDS: Final = 1.0
 MOST_OUTPUT_BYTES: Final = 64 * 1024
 READ_BYTES: Final = 64 * 1024
+
+
+_places = threading.BoundedSemaphore(env.worker_max_processes)
+
+
+@contextmanager
+def place(check: Callable[[], None]) -> Iterator[None]:
+    """One of the few places for programs in this worker; what `check` raises ends the wait.
+
+    A worker may run a thousand executions that wait for the network, but not as many programs.
+    """
+    while not _places.acquire(timeout=SLICE_SECONDS):
+        check()
+    try:
+        yield
+    finally:
+        _places.release()
 
 
 class Tail:

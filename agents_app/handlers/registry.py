@@ -84,6 +84,7 @@ def extra_handlers(entries: list[str]) -> dict[str, str]:
     return table
 
 
+@cache
 def paths() -> Mapping[str, str]:
     """Task type to dotted path, of Cadenza's own handlers and of the setting's."""
     return {**extra_handlers(env.extra_handlers), **HANDLERS}
@@ -124,7 +125,14 @@ def nature(task_type: str) -> Literal["io", "process", "cpu"]:
 
 def validate(task_type: str, task_config: Mapping[str, Any]) -> BaseModel:
     """The task config as its handler's model; raises UnknownTaskType or InvalidTaskConfig."""
-    model = resolve(task_type).config_model
+    return validate_for(resolve(task_type), task_type, task_config)
+
+
+def validate_for(
+    handler: Handler[Any], task_type: str, task_config: Mapping[str, Any]
+) -> BaseModel:
+    """As `validate`, for a handler that was found already."""
+    model = handler.config_model
     try:
         return model.model_validate(task_config)
     except ValidationError as error:

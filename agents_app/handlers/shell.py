@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, mo
 
 from agents_app.handlers import orphans
 from agents_app.handlers.base import Context, Handler, Outcome
-from agents_app.handlers.process import Process
+from agents_app.handlers.process import Process, place
 from config.env import env
 from errors_app.taxonomy import Cancelled, DeadlineExceeded, ErrorClass, HandlerError
 
@@ -88,6 +88,11 @@ class ShellCommand(Handler[ShellCommandConfig]):
         """Wait for the command to end; raises HandlerError unless it exits with 0."""
         if context.attempt > 1:
             orphans.end(context.execution_id)
+        with place(context.check):
+            return self._run(context)
+
+    @staticmethod
+    def _run(context: Context[ShellCommandConfig]) -> Outcome:
         began = time.monotonic()
         argv = context.config.argv()
         with tempfile.TemporaryDirectory(prefix="cadenza-", ignore_cleanup_errors=True) as folder:

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from django.db.models import QuerySet
 from django_filters import rest_framework as filters
 
 from errors_app.models import DeadLetter, ErrorRecord
+from errors_app.recovery import OPEN
 from errors_app.taxonomy import ErrorClass, Severity
-from executions_app.api.filters import WordsFilter, created_after, created_before
+from executions_app.api.filters import (
+    BoundedFilterSet,
+    WordsFilter,
+    created_after,
+    created_before,
+)
 from executions_app.states import RecoveryStatus
 
 HANDLING: Final = {"open": "", "requeued": "requeued", "discarded": "discarded"}
 
 
-class ErrorFilter(filters.FilterSet):  # type: ignore[misc]  # untyped library
+class ErrorFilter(BoundedFilterSet):
     """Every name by which error records can be chosen."""
+
+    by_index = BoundedFilterSet.by_index | {"schedule_id", "execution_id"}
 
     recovery_status = WordsFilter(RecoveryStatus)
     severity = WordsFilter(Severity)
@@ -31,9 +39,16 @@ class ErrorFilter(filters.FilterSet):  # type: ignore[misc]  # untyped library
         model = ErrorRecord
         fields: list[str] = []
 
+    def is_by_index(self, name: str, value: Any) -> bool:
+        if name == "recovery_status":
+            return set(OPEN).issuperset(value)
+        return super().is_by_index(name, value)
 
-class DeadLetterFilter(filters.FilterSet):  # type: ignore[misc]  # untyped library
+
+class DeadLetterFilter(BoundedFilterSet):
     """Every name by which dead letters can be chosen; without `handling`, the open ones."""
+
+    by_index = BoundedFilterSet.by_index | {"schedule_id", "execution_id"}
 
     schedule_id = filters.UUIDFilter()
     execution_id = filters.UUIDFilter()
@@ -45,6 +60,14 @@ class DeadLetterFilter(filters.FilterSet):  # type: ignore[misc]  # untyped libr
     class Meta:
         model = DeadLetter
         fields: list[str] = []
+
+    def is_by_index(self, name: str, value: Any) -> bool:
+        return (name == "handling" and value in {"open", "all"}) or super().is_by_index(name, value)
+
+    def looked_through(self) -> QuerySet[DeadLetter] | None:
+        rows = super().looked_through()
+        is_for_the_open = not self.form.cleaned_data["handling"]
+        return rows.filter(handling="") if rows is not None and is_for_the_open else rows
 
     def handled(
         self, rows: QuerySet[DeadLetter], _name: str, handling: str

@@ -96,3 +96,6 @@ class RecoveryStateSerializer(serializers.Serializer[Any]):
     open_dead_letters = serializers.IntegerField()
     next_retry_at = serializers.DateTimeField(allow_null=True)
     last_run_at = serializers.DateTimeField(allow_null=True)
+    is_partial = serializers.BooleanField(
+        help_text="true: of what is closed only the newest 10,000 are counted"
+    )

@@ -14,6 +14,7 @@ from rest_framework.response import Response
 
 from executions_app import ownership
 from executions_app.api import names, request_ids
+from executions_app.api.filters import BoundedFilterSet
 from executions_app.api.parsers import MOST_BYTES
 from executions_app.api.problem import Meanings
 from executions_app.audit import Actor
@@ -22,7 +23,13 @@ Row = TypeVar("Row", bound=Model)
 
 
 class SnakeCaseFilterBackend(DjangoFilterBackend):  # type: ignore[misc]  # untyped library
-    """Filters by names in either spelling."""
+    """Filters by names in either spelling; tells the view which rows are to be looked through."""
+
+    def get_filterset(self, request: Request, queryset: Any, view: Any) -> Any:
+        filterset = super().get_filterset(request, queryset, view)
+        if isinstance(filterset, BoundedFilterSet) and filterset.is_valid():
+            view.looked_through = filterset.looked_through()
+        return filterset
 
     def get_filterset_kwargs(self, request: Request, queryset: Any, view: Any) -> dict[str, Any]:
         kwargs: dict[str, Any] = super().get_filterset_kwargs(request, queryset, view)
@@ -34,13 +41,15 @@ class ApiView(GenericAPIView[Row], Generic[Row]):
     """A view on rows of one model, of which a caller sees their own.
 
     `rows` are all there are; `ordering_fields` the names a list may be ordered by, beside
-    `created_at`, which ids follow; `meanings` what exceptions of the app mean over HTTP.
+    `created_at`, which ids follow; `meanings` what exceptions of the app mean over HTTP;
+    `looked_through` the rows among which a filter without an index has to look, if there is one.
     """
 
     rows: QuerySet[Row]
     meanings: Meanings = {}
     ordering_fields: tuple[str, ...] = ("created_at",)
     filter_backends = [SnakeCaseFilterBackend]
+    looked_through: QuerySet[Any] | None = None
 
     def get_queryset(self) -> QuerySet[Row]:
         if getattr(self, "swagger_fake_view", False):

@@ -1,7 +1,9 @@
 """Pages through executions and all other lists: keyset pages, whose cost is that of one page.
 
 A cursor names the last row seen (value of the ordering, id), so rows that come or go meanwhile
-are neither shown twice nor skipped; nulls come last in either direction.
+are neither shown twice nor skipped; nulls come last in either direction. Where a filter has no
+index, a page is looked for in LOOKED_THROUGH rows and may hold fewer than asked for, even none:
+`next` then goes on behind them.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from executions_app.api.problem import FieldError, Problem, invalid
 USUAL_SIZE: Final = 50
 LARGEST_SIZE: Final = 200
 COUNTED_UP_TO: Final = 10_000
+LOOKED_THROUGH: Final = 5_000
 NEWEST_FIRST: Final = "-id"
 
 
@@ -90,6 +93,27 @@ class Ordering:
         in_line = Q(**{self.field: cursor.value}) & later_id
         return further | in_line if cursor.is_backward else further | in_line | is_null
 
+    def up_to(self, edge: UUID, *, is_backward: bool) -> Q:
+        """The rows not behind `edge`; only for an ordering by id."""
+        return Q(**{f"id__{'gte' if self.is_descending is not is_backward else 'lte'}": edge})
+
+    def edge(self, rows: QuerySet[Any], cursor: Cursor | None) -> UUID | None:
+        """The last row to be looked at for a page behind `cursor`; None if there are not so many.
+
+        Only for an ordering by id.
+        """
+        sorted_rows = self.sort(rows, reverse=cursor is not None and cursor.is_backward)
+        if cursor is not None:
+            sorted_rows = sorted_rows.filter(self.beyond(cursor))
+        found: UUID | None = sorted_rows.values_list("id", flat=True)[LOOKED_THROUGH - 1 :].first()
+        return found
+
+    def turned(self, cursor: Cursor) -> Cursor:
+        """The place from which to go back, the cursor's own row included; for an ordering by id."""
+        is_down = self.is_descending is not cursor.is_backward
+        before = UUID(int=cursor.id.int + (-1 if is_down else 1))
+        return Cursor(before, before, not cursor.is_backward)
+
     def place_of(self, row: Model, *, is_backward: bool) -> Cursor:
         return Cursor(getattr(row, self.field), row.pk, is_backward)
 
@@ -103,29 +127,46 @@ class NewestFirst(BasePagination):
         query = names.snake_query(request.query_params)
         self._url = request.build_absolute_uri()
         self._ordering = _ordering(query, getattr(view, "ordering_fields", ()))
+        self._looked_through = getattr(view, "looked_through", None)
         self._counts = self._count(queryset, query)
         size, cursor = _size(query), _cursor(query)
         is_backward = cursor is not None and cursor.is_backward
-        rows = self._ordering.sort(queryset, reverse=is_backward)
+        rows, edge = self._bounded(queryset, cursor)
+        rows = self._ordering.sort(rows, reverse=is_backward)
         if cursor is not None:
             rows = rows.filter(self._ordering.beyond(cursor))
         try:
             found = list(rows[: size + 1])
         except (InvalidValue, ValueError):  # the value is none of the field's type
             raise _bad_cursor() from None
-        has_more = len(found) > size
-        page = found[:size][::-1] if is_backward else found[:size]
-        self._has_next = is_backward or has_more
-        self._has_previous = has_more if is_backward else cursor is not None
-        self._page = page
-        return page
+        ahead = None if edge is None else Cursor(edge, edge, is_backward)
+        if len(found) > size:
+            found = found[:size]
+            ahead = self._ordering.place_of(found[-1], is_backward=is_backward)
+        behind = None
+        if cursor is not None and found:
+            behind = self._ordering.place_of(found[0], is_backward=not is_backward)
+        elif cursor is not None and edge is not None:
+            behind = self._ordering.turned(cursor)
+        self._next, self._previous = (behind, ahead) if is_backward else (ahead, behind)
+        return found[::-1] if is_backward else found
+
+    def _bounded(self, rows: Any, cursor: Cursor | None) -> tuple[Any, UUID | None]:
+        """The rows among which to look, and where looking stops if that is not their end."""
+        if self._looked_through is None or self._ordering.field != "id":
+            return rows, None
+        edge = self._ordering.edge(self._looked_through, cursor)
+        if edge is None:
+            return rows, None
+        is_backward = cursor is not None and cursor.is_backward
+        return rows.filter(self._ordering.up_to(edge, is_backward=is_backward)), edge
 
     def get_paginated_response(self, data: Any) -> Response:
         return Response(
             {
                 **self._counts,
-                "next": self._link(-1, is_backward=False) if self._has_next else None,
-                "previous": self._link(0, is_backward=True) if self._has_previous else None,
+                "next": self._link(self._next),
+                "previous": self._link(self._previous),
                 "results": data,
             }
         )
@@ -145,7 +186,7 @@ class NewestFirst(BasePagination):
                 },
                 "count_capped": {
                     "type": "boolean",
-                    "description": "true: there are more than `count`",
+                    "description": "true: there may be more than `count`",
                     "example": False,
                 },
                 "results": schema,
@@ -155,7 +196,11 @@ class NewestFirst(BasePagination):
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
         orders = [one for name in view.ordering_fields for one in (name, f"-{name}")]
         return [
-            _parameter("cursor", {"type": "string"}, "from `next` or `previous`"),
+            _parameter(
+                "cursor",
+                {"type": "string"},
+                "from `next` or `previous`; a page can be short, even empty, and have a `next`",
+            ),
             _parameter(
                 "page_size",
                 {"type": "integer", "minimum": 1, "maximum": LARGEST_SIZE, "default": USUAL_SIZE},
@@ -165,19 +210,18 @@ class NewestFirst(BasePagination):
             _parameter("count", {"type": "string", "enum": ["capped"]}, "count the rows, too"),
         ]
 
-    def _link(self, place: int, *, is_backward: bool) -> str | None:
-        if not self._page:
-            return None
-        cursor = self._ordering.place_of(self._page[place], is_backward=is_backward)
-        return str(replace_query_param(self._url, "cursor", str(cursor)))
+    def _link(self, place: Cursor | None) -> str | None:
+        return None if place is None else replace_query_param(self._url, "cursor", str(place))
 
     def _count(self, rows: QuerySet[Model], query: Mapping[str, str]) -> dict[str, Any]:
         if "count" not in query:
             return {}
         if query["count"] != "capped":
             raise _invalid("count", "the only way to count is 'capped'")
-        counted = rows.order_by()[: COUNTED_UP_TO + 1].count()
-        return {"count": min(counted, COUNTED_UP_TO), "count_capped": counted > COUNTED_UP_TO}
+        bounded, edge = self._bounded(rows, None)
+        counted = bounded.order_by()[: COUNTED_UP_TO + 1].count()
+        is_capped = counted > COUNTED_UP_TO or edge is not None
+        return {"count": min(counted, COUNTED_UP_TO), "count_capped": is_capped}
 
 
 def _ordering(query: Mapping[str, str], allowed: tuple[str, ...]) -> Ordering:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django_filters import rest_framework as filters
 
-from executions_app.api.filters import WordsFilter
+from executions_app.api.filters import BoundedFilterSet, WordsFilter
 from executions_app.states import Priority
 from scheduler_app.models import Schedule
 from scheduler_app.policies import TriggerType
 
 
-class ScheduleFilter(filters.FilterSet):  # type: ignore[misc]  # untyped library
+class ScheduleFilter(BoundedFilterSet):
     """Every name by which schedules can be chosen."""
 
     enabled = filters.BooleanFilter()
@@ -34,5 +34,5 @@ class ScheduleFilter(filters.FilterSet):  # type: ignore[misc]  # untyped librar
         value: bool,  # noqa: FBT001  django-filter's
     ) -> QuerySet[Schedule]:
         """Schedules with a pause that has an end or a reason, or those without."""
-        running = rows.filter(paused_until__isnull=True, pause_reason="")
-        return rows.exclude(pk__in=running.values("pk")) if value else running
+        is_paused = Q(paused_until__isnull=False) | ~Q(pause_reason="")
+        return rows.filter(is_paused) if value else rows.exclude(is_paused)

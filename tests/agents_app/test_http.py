@@ -9,6 +9,7 @@ import struct
 import threading
 import time
 import zlib
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from agents_app.clients import http
+from agents_app.clients import http, lookups
 from agents_app.clients.addresses import AllowList
 from agents_app.handlers.http import HttpRequest, HttpRequestConfig, retry_after
 from errors_app.taxonomy import Cancelled, DeadlineExceeded, ErrorClass, HandlerError
@@ -263,7 +264,91 @@ def test_only_what_may_be_repeated_is_sent_again_when_a_kept_connection_closes(
         door.close()
 
 
+def test_the_callers_header_replaces_ours_however_it_is_spelled(door: http.Door) -> None:
+    with hostile(exactly(OK + b"Content-Length: 2\r\n\r\nok")) as server:
+        _run(door, _context(server.url, headers={"accept": "text/x", "USER-AGENT": "mine"}))
+
+    lines = server.requests[0].lower().split(b"\r\n")
+    assert [line for line in lines if line.startswith((b"accept:", b"user-agent:"))] == [
+        b"user-agent: mine",
+        b"accept: text/x",
+    ]
+
+
+def test_the_user_and_password_of_the_url_become_basic_authorization(
+    door: http.Door, httpserver: HTTPServer
+) -> None:
+    httpserver.expect_request("/").respond_with_handler(_echo)
+
+    body = _fetch(door, f"http://who:what%20ever@127.0.0.1:{httpserver.port}/").body
+
+    assert isinstance(body, dict)
+    headers = body["headers"]
+    assert isinstance(headers, dict)
+    assert headers["authorization"] == "Basic " + b64encode(b"who:what ever").decode()
+    assert headers["host"] == f"127.0.0.1:{httpserver.port}"
+
+
 # Where a call may go
+
+
+class _Resolver:
+    """The system's resolver, which counts how often `localhost` was asked for."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self._ask, self._failures, self.asked = socket.getaddrinfo, failures, 0
+
+    def __call__(self, host: str, *args: Any, **given: Any) -> Any:
+        if host != "localhost":
+            return self._ask(host, *args, **given)
+        self.asked += 1
+        if self.asked <= self._failures:
+            raise socket.gaierror("try again")
+        return self._ask(host, *args, **given)
+
+
+@pytest.mark.parametrize(("serves_seconds", "asked"), [(3600.0, 1), (0.0, 3)])
+def test_an_answer_of_the_resolver_serves_the_calls_of_a_moment(
+    httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch, serves_seconds: float, asked: int
+) -> None:
+    httpserver.expect_request("/").respond_with_data("ok")
+    resolver = _Resolver()
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
+    monkeypatch.setattr(lookups, "ANSWER_SERVES_SECONDS", serves_seconds)
+    door = http.Door(["127.0.0.1", "::1"])
+
+    for _ in range(3):
+        assert _fetch(door, f"http://localhost:{httpserver.port}/").body == "ok"
+
+    assert resolver.asked == asked
+    door.close()
+
+
+def test_a_name_that_could_not_be_resolved_is_asked_for_again(
+    httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    httpserver.expect_request("/").respond_with_data("ok")
+    monkeypatch.setattr(socket, "getaddrinfo", _Resolver(failures=1))
+    monkeypatch.setattr(lookups, "ANSWER_SERVES_SECONDS", 3600.0)
+    door = http.Door(["127.0.0.1", "::1"])
+    url = f"http://localhost:{httpserver.port}/"
+
+    assert _failure(door, url).error_class is ErrorClass.TRANSIENT
+    assert _fetch(door, url).body == "ok"
+    door.close()
+
+
+def test_an_answer_that_is_held_opens_no_other_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookups, "ANSWER_SERVES_SECONDS", 3600.0)
+    with hostile(exactly(OK + b"Content-Length: 2\r\n\r\nok")) as server:
+        port = int(server.url.rpartition(":")[2])
+        door = http.Door([f"127.0.0.1:{port}"])
+
+        assert _fetch(door, f"http://localhost:{port}/").body == "ok"
+        error = _failure(door, "http://localhost:1/")
+        door.close()
+
+    assert "OUTBOUND_ALLOW" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -482,6 +567,38 @@ def test_a_peer_that_says_nothing_is_left_at_the_deadline_of_the_execution(
         _run(door, _context(server.url, seconds=0.6))
 
     assert caught.value.error_class is ErrorClass.TIMEOUT
+
+
+def _answer_once_then_read_nothing(client: socket.socket, over: threading.Event) -> None:
+    client.sendall(OK + b"Content-Length: 2\r\n\r\nok")
+    over.wait(30)
+
+
+@pytest.mark.parametrize("calls_before", [0, 1])
+def test_a_peer_that_reads_nothing_is_left_at_the_deadline(
+    door: http.Door, calls_before: int
+) -> None:
+    more_than_any_buffer = bytes(64 * 1024 * 1024)
+    with hostile(_answer_once_then_read_nothing) as server:
+        for _ in range(calls_before):
+            _fetch(door, server.url)
+        error = _failure(door, server.url, timeout=0.6, method="POST", body=more_than_any_buffer)
+
+    assert error.error_class is ErrorClass.TIMEOUT
+
+
+def test_a_cancelled_call_ends_while_it_sends(door: http.Door) -> None:
+    running: list[TestContext[HttpRequestConfig]] = []
+
+    def read_a_little_and_cancel(client: socket.socket, over: threading.Event) -> None:
+        running[0].is_cancelled = True
+        over.wait(30)
+
+    with hostile(read_a_little_and_cancel) as server:
+        running.append(_context(server.url, method="POST", body="x" * 64 * 1024 * 1024))
+
+        with pytest.raises(Cancelled):
+            _run(door, running[0])
 
 
 def test_the_time_limit_of_the_config_holds(door: http.Door) -> None:

@@ -2,113 +2,33 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Iterator
-from typing import Any
-from uuid import UUID, uuid4
+from collections.abc import Callable
+from uuid import uuid4
 
 import pytest
-from django.contrib.auth.models import User
-from django.db import connection, transaction
+from django.db import connection
+from django.db.backends.postgresql.base import DatabaseWrapper
 from django.db.models.functions import Now
-from pydantic import BaseModel, ConfigDict
+from psycopg.pq import TransactionStatus
 
 from agents_app import runner
-from agents_app.handlers import registry
-from agents_app.handlers.base import Context, Handler, Outcome
+from agents_app.handlers.base import Context
 from agents_app.heartbeat import heartbeat
 from agents_app.tasks import run_executions
 from errors_app.models import ErrorRecord
-from executions_app import clock, ids, lifecycle
+from executions_app import lifecycle
 from executions_app.models import Execution
-from executions_app.states import ExecutionStatus
+from tests.agents_app.scripted import (
+    PATIENCE_SECONDS,
+    Anything,
+    Queue,
+    Scripted,
+    in_the_background,
+    stored,
+    until_checked,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-Queue = Callable[..., UUID]
-PATIENCE_SECONDS = 20
-
-
-class Anything(BaseModel):
-    model_config = ConfigDict(extra="allow")
-
-
-class Scripted(Handler[Anything]):
-    """Does what the test that is running wants."""
-
-    config_model = Anything
-    nature = "io"
-    script: Callable[[Context[Anything]], Any] = staticmethod(lambda _: None)
-    started = threading.Event()
-    told_to_cancel = threading.Event()
-
-    def run(self, context: Context[Anything]) -> Outcome:
-        self.started.set()
-        return Outcome(output=Scripted.script(context))
-
-    def cancel(self, context: Context[Anything]) -> None:  # noqa: ARG002  the interface's
-        self.told_to_cancel.set()
-
-
-@pytest.fixture
-def scripted(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Scripted]]:
-    monkeypatch.setitem(registry._registered, "scripted", Scripted)
-    Scripted.started.clear()
-    Scripted.told_to_cancel.clear()
-    yield Scripted
-    Scripted.script = staticmethod(lambda _: None)
-
-
-@pytest.fixture
-def queue(scripted: type[Scripted]) -> Queue:
-    owner = User.objects.create_user("owner")
-
-    def make(
-        script: Callable[[Context[Anything]], Any] = lambda _: None,
-        *,
-        task_type: str = "scripted",
-        task_config: object = None,
-        timeout_ms: int = 60_000,
-        max_retries: int = 0,
-    ) -> UUID:
-        scripted.script = staticmethod(script)
-        now = clock.now()
-        execution = lifecycle.NewExecution(
-            id=ids.new(now),
-            schedule_id=None,
-            owner_id=owner.pk,
-            snapshot={
-                "name": "a job",
-                "task_type": task_type,
-                "task_config": task_config or {},
-                "timeout_ms": timeout_ms,
-                "retry_policy": {"max_retries": max_retries, "base_ms": 1},
-            },
-            trigger="time",
-            due_at=now,
-            priority="normal",
-            max_attempts=max_retries + 1,
-            status=ExecutionStatus.QUEUED,
-        )
-        with transaction.atomic():
-            lifecycle.create([execution])
-        return execution.id
-
-    return make
-
-
-def stored(execution_id: UUID) -> Execution:
-    return Execution.objects.get(id=execution_id)
-
-
-def until_checked(context: Context[Anything]) -> None:
-    """Work until the context says stop; a context that never does fails the test."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        context.check()
-        threading.Event().wait(0.01)
-    raise AssertionError("the handler was never told to stop")
 
 
 def test_what_the_handler_returns_is_the_result(queue: Queue) -> None:
@@ -196,16 +116,6 @@ def test_an_overrun_of_the_time_limit_is_a_timeout(queue: Queue) -> None:
     assert (row.status, row.outcome) == ("failed", "timeout")
 
 
-def in_the_background(execution_id: UUID) -> threading.Thread:
-    def work() -> None:
-        run_executions(execution_ids=[str(execution_id)])
-        connection.close()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    return thread
-
-
 def test_a_running_execution_that_is_cancelled_stops_and_tells_its_handler(
     queue: Queue, scripted: type[Scripted]
 ) -> None:
@@ -273,17 +183,32 @@ def test_progress_is_stored_and_never_less_than_the_end(queue: Queue) -> None:
     assert progress["current_step"] == "part 5"
 
 
-def test_no_connection_is_held_while_the_handler_runs(queue: Queue) -> None:
+def test_no_pooled_connection_is_held_while_the_handler_runs(
+    queue: Queue, pooled: DatabaseWrapper
+) -> None:
     seen: list[bool] = []
 
     def script(context: Context[Anything]) -> None:
-        seen.append(connection.connection is None)
+        seen.append(pooled.connection is None)
         context.progress(1, 2)
-        seen.append(connection.connection is None)
+        seen.append(pooled.connection is None)
 
     runner.run([queue(script)])
 
     assert seen == [True, True]
+
+
+def test_a_process_with_one_thread_keeps_its_connection_and_no_transaction(queue: Queue) -> None:
+    seen: list[tuple[object, object]] = []
+
+    def script(context: Context[Anything]) -> None:
+        context.progress(1, 2)
+        driver = connection.connection
+        seen.append((driver, driver.info.transaction_status))
+
+    runner.run([queue(script), queue(script)])
+
+    assert seen == [(connection.connection, TransactionStatus.IDLE)] * 2
 
 
 def test_progress_that_the_database_does_not_take_harms_no_execution(

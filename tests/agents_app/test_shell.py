@@ -5,13 +5,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from agents_app.handlers import shell
+from agents_app.handlers import process, shell
 from agents_app.handlers.shell import ShellCommand, ShellCommandConfig
 from config.env import env
 from errors_app.taxonomy import Cancelled, DeadlineExceeded, ErrorClass, HandlerError
@@ -250,3 +251,25 @@ def test_a_signal_without_a_name_is_told_by_its_number() -> None:
 
     with pytest.raises(HandlerError, match=f"killed by signal {number}"):
         _run(_python(f"import os; os.kill(os.getpid(), {number})"))
+
+
+def test_a_worker_runs_a_few_programs_at_once_and_who_waits_can_be_stopped(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(process, "_places", threading.BoundedSemaphore(1))
+    gate = tmp_path / "gate"
+    first = _python(f"import os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.01)")
+    waiting = _python("print('my turn')")
+    waiting.is_cancelled = True
+
+    with ThreadPoolExecutor() as threads:
+        running = threads.submit(_run, first)
+        _until(lambda: process._places._value == 0)
+        with pytest.raises(Cancelled):
+            _run(waiting)
+        waiting.is_cancelled = False
+        later = threads.submit(_run, waiting)
+        gate.touch()
+
+        assert running.result()["exit_code"] == 0
+        assert later.result()["stdout"] == "my turn\n"

@@ -22,7 +22,7 @@ OWNERS = {
 SQL_OWNERS = {
     "task_executions": {"executions_app/statements.py", "executions_app/outbox.py"},
     "execution_steps": {"executions_app/statements.py"},
-    "task_schedules": {"scheduler_app/dispatcher.py", "scheduler_app/consequences.py"},
+    "task_schedules": {"scheduler_app/firing.py", "scheduler_app/consequences.py"},
     "error_records": set(),
     "dead_letters": set(),
     "events": {"executions_app/events.py"},

@@ -12,6 +12,7 @@ from errors_app import recovery
 from executions_app import clock, lifecycle
 from executions_app.models import Execution, SystemState
 from executions_app.states import ExecutionStatus
+from tests import verbs
 from tests.browser.conftest import Web
 from tests.factories import ExecutionFactory, ScheduleFactory, UserFactory
 
@@ -36,7 +37,7 @@ def open_overview(context: BrowserContext) -> Page:
 
 def end_well(execution: Execution) -> None:
     (claimed,) = lifecycle.claim([execution.id], worker_id="worker-1")
-    lifecycle.complete(claimed, output="done")
+    verbs.complete(claimed, output="done")
 
 
 def test_an_execution_appears_and_ends_without_a_reload(visit: Visit, ada: User) -> None:

@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 
-from errors_app import recovery
+from errors_app import overview, recovery
 from errors_app.models import DeadLetter, ErrorRecord
 from errors_app.taxonomy import ErrorClass, HandlerError
 from executions_app import clock
@@ -185,6 +185,23 @@ def test_the_status_counts_by_state_and_severity(caller: APIClient, held: Held) 
     assert status["open_dead_letters"] == 1
     assert waiting.retry_at is not None
     assert status["next_retry_at"] == waiting.retry_at.isoformat().replace("+00:00", "Z")
+    assert status["is_partial"] is False
+
+
+def test_what_is_open_is_counted_however_old_and_of_the_rest_the_newest(
+    caller: APIClient, held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overview, "COUNTED", 2)
+    fail(held(), ErrorClass.TRANSIENT)
+    for _ in range(4):
+        fail(held())
+
+    status = caller.get("/api/errors/status").json()
+
+    assert status["by_status"]["retry_scheduled"] == 1
+    assert status["by_status"]["escalated"] == 2
+    assert status["next_retry_at"] is not None
+    assert status["is_partial"] is True
 
 
 def test_a_dead_letter_stands_in_the_list_until_it_is_requeued(

@@ -10,10 +10,10 @@ from django.contrib.auth.models import User
 from errors_app import history, recovery
 from errors_app.models import DeadLetter, ErrorRecord
 from errors_app.taxonomy import ErrorClass, HandlerError
-from executions_app import lifecycle
 from executions_app.ledger import Claimed
 from executions_app.models import AuditEntry, Execution
 from executions_app.states import LostRace
+from tests import verbs
 from tests.errors_app.conftest import RNG
 from tests.terminal import run
 
@@ -144,12 +144,12 @@ def test_a_released_lease_is_lost_to_its_worker_and_tried_again(held: Held) -> N
     assert (record.error_class, record.recovery_status) == ("lost", "retry_scheduled")
     assert (entry.actor, entry.note, entry.object_id) == ("root", "it hangs", str(claimed.id))
     with pytest.raises(LostRace):
-        lifecycle.complete(claimed, output=None)
+        verbs.complete(claimed, output=None)
 
 
 def test_a_lease_that_nobody_holds_cannot_be_released(held: Held) -> None:
     claimed = held()
-    lifecycle.complete(claimed, output=None)
+    verbs.complete(claimed, output=None)
 
     ended = run("locks", "release", str(claimed.number))
 

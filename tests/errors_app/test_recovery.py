@@ -21,6 +21,7 @@ from executions_app.audit import Actor
 from executions_app.ledger import Claimed
 from executions_app.models import AuditEntry, Event, Execution, SystemState
 from executions_app.states import ExecutionStatus, IllegalMove, LostRace
+from tests import verbs
 
 Held = Callable[..., Claimed]
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -126,7 +127,7 @@ def test_giving_up_leaves_an_escalated_record_and_a_dead_letter(held: Held) -> N
 @pytest.mark.django_db
 def test_who_lost_the_lease_leaves_no_error_record(held: Held) -> None:
     claimed = held()
-    lifecycle.hand_back(claimed)
+    verbs.hand_back(claimed)
 
     with pytest.raises(LostRace):
         recovery.recover(claimed, failing(), rng=RNG)

@@ -11,10 +11,11 @@ from django.contrib.auth.models import User
 from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 
-from executions_app import clock, lifecycle
+from executions_app import clock, ids, lifecycle
 from executions_app.api import pagination
 from executions_app.models import AuditEntry, Execution
 from executions_app.states import ExecutionStatus
+from tests import verbs
 from tests.factories import ExecutionFactory, UserFactory
 from tests.rest import ids_of, signed_in
 
@@ -240,9 +241,63 @@ def test_what_runs_is_asked_to_stop(caller: APIClient, person: User) -> None:
 def test_what_has_ended_cannot_be_cancelled(caller: APIClient, person: User) -> None:
     execution = ExecutionFactory.create(owner=person)
     (claimed,) = lifecycle.claim([execution.id], worker_id="worker-1")
-    lifecycle.complete(claimed, output={"said": "hello"})
+    verbs.complete(claimed, output={"said": "hello"})
 
     answer = caller.post(f"{EXECUTIONS}/{execution.id}/cancel")
 
     assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
     assert Execution.objects.get().status == ExecutionStatus.COMPLETED
+
+
+def test_a_filter_without_an_index_looks_through_few_rows_and_goes_on(
+    caller: APIClient, person: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pagination, "LOOKED_THROUGH", 4)
+    now = clock.now()
+    needles = [
+        ExecutionFactory.create(
+            id=ids.new(now + timedelta(milliseconds=one)),
+            owner=person,
+            name="needle" if one in {1, 8} else "hay",
+        )
+        for one in range(10)
+    ]
+    wanted = [str(needles[8].id), str(needles[1].id)]
+
+    pages = [caller.get(f"{EXECUTIONS}?search=needle").json()]
+    while pages[-1]["next"]:
+        pages.append(caller.get(pages[-1]["next"]).json())
+
+    assert [ids_of(one) for one in pages] == [wanted[:1], [], wanted[1:]]
+    back = caller.get(pages[-1]["previous"]).json()
+    assert ids_of(back) == []
+    assert ids_of(caller.get(back["next"]).json()) == wanted[1:]
+    assert ids_of(caller.get(back["previous"]).json()) == wanted[:1]
+
+
+def test_what_was_not_looked_through_is_not_counted(
+    caller: APIClient, person: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pagination, "LOOKED_THROUGH", 2)
+    for _ in range(3):
+        ExecutionFactory.create(owner=person)
+
+    page = caller.get(f"{EXECUTIONS}?trigger=manual&count=capped").json()
+
+    assert (page["count"], page["count_capped"]) == (2, True)
+
+
+@pytest.mark.parametrize("chosen", ["status=queued", "scheduleId={schedule}", "search=%23{number}"])
+def test_what_an_index_finds_is_found_however_old(
+    caller: APIClient, person: User, monkeypatch: pytest.MonkeyPatch, chosen: str
+) -> None:
+    monkeypatch.setattr(pagination, "LOOKED_THROUGH", 1)
+    before = ids.new(clock.now() - timedelta(seconds=1))
+    old = ExecutionFactory.create(id=before, owner=person, schedule_id=uuid4())
+    for _ in range(3):
+        lifecycle.cancel(ExecutionFactory.create(owner=person))
+
+    query = chosen.format(schedule=old.schedule_id, number=old.number)
+    page = caller.get(f"{EXECUTIONS}?{query}").json()
+
+    assert (ids_of(page), page["next"]) == ([str(old.id)], None)

@@ -12,11 +12,14 @@ from uuid import UUID
 
 import pytest
 from django.db import DataError, connection
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from executions_app import ledger, lifecycle
+from executions_app import ledger, lifecycle, prepared
 from executions_app.ledger import Claim, Claimed, GroupCommit, Leave
 from executions_app.models import Execution, OutcomeInbox
 from executions_app.states import ExecutionStatus, LostRace
+from tests import verbs
 
 WRITERS = 6
 
@@ -83,14 +86,12 @@ def test_one_unstorable_result_in_a_batch_of_200_fails_alone(
         )
         for one in claimed
     ]
-    waiting = [ledger._Waiting[Leave, bool](one) for one in moves]
 
-    GroupCommit[Leave, bool](ledger.leave)._flush(waiting)
+    answers = GroupCommit[Leave, bool](ledger.leave).submit_all(moves)
 
-    failed = [one for one in waiting if one._error is not None]
-    assert [one.request.execution_id for one in failed] == [bad.id]
-    with pytest.raises(DataError):
-        failed[0].answer()
+    refused = [move for move, one in zip(moves, answers, strict=True) if one is not True]
+    assert [one.execution_id for one in refused] == [bad.id]
+    assert isinstance(answers[moves.index(refused[0])], DataError)
     by_status = Counter(Execution.objects.values_list("status", flat=True))
     assert by_status == {"completed": 199, "running": 1}
 
@@ -140,9 +141,9 @@ def test_of_cancel_and_complete_exactly_one_wins(claim: Callable[..., Claimed]) 
         def finish(number: int, one: Claimed = claimed, won: list[str] = outcomes) -> None:
             try:
                 if number:
-                    lifecycle.cancelled(one)
+                    verbs.cancelled(one)
                 else:
-                    lifecycle.complete(one, output=1)
+                    verbs.complete(one, output=1)
             except LostRace:
                 return
             won.append("cancelled" if number else "completed")
@@ -151,3 +152,12 @@ def test_of_cancel_and_complete_exactly_one_wins(claim: Callable[..., Claimed]) 
 
         assert [Execution.objects.get(id=claimed.id).status] == outcomes
         assert OutcomeInbox.objects.filter(execution_id=claimed.id).count() == 1
+
+
+@given(st.lists(st.none() | st.text(st.characters(codec="utf-8", exclude_characters="\x00"))))
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.django_db
+def test_an_array_reaches_postgresql_as_it_is(values: list[str | None]) -> None:
+    read_back = prepared.execute("SELECT %s::text[]", [prepared.array(values)]).fetchone()
+
+    assert read_back == (values,)

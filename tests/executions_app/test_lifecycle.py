@@ -15,6 +15,7 @@ from executions_app import clock, events, lifecycle, outbox
 from executions_app.ledger import Claimed
 from executions_app.models import Event, Execution, OutcomeInbox
 from executions_app.states import ExecutionStatus, IllegalMove, LostRace, Outcome
+from tests import verbs
 
 pytestmark = pytest.mark.django_db
 
@@ -79,7 +80,7 @@ def test_an_execution_without_attempts_left_cannot_be_claimed(create: Create) ->
 def test_completing_records_the_result_the_inbox_row_and_the_event(claim: Claim) -> None:
     claimed = claim()
 
-    lifecycle.complete(claimed, output={"answer": 42})
+    verbs.complete(claimed, output={"answer": 42})
 
     row = stored(claimed.id)
     assert (row.status, row.outcome, row.result) == ("completed", "ok", {"answer": 42})
@@ -92,9 +93,9 @@ def test_completing_records_the_result_the_inbox_row_and_the_event(claim: Claim)
 @pytest.mark.parametrize(
     "move",
     [
-        lambda one: lifecycle.complete(one, output=None),
-        lifecycle.cancelled,
-        lifecycle.hand_back,
+        lambda one: verbs.complete(one, output=None),
+        verbs.cancelled,
+        verbs.hand_back,
         lifecycle.send_alone,
         lifecycle.stop_now,
         lambda one: lifecycle.report_progress(one, {"done": 1}),
@@ -121,7 +122,7 @@ def test_who_lost_the_lease_changes_nothing(
 def test_handing_back_returns_the_attempt(claim: Claim) -> None:
     claimed = claim()
 
-    lifecycle.hand_back(claimed)
+    verbs.hand_back(claimed)
 
     row = stored(claimed.id)
     assert (row.status, row.attempt, row.travels_alone) == ("queued", 0, False)
@@ -139,11 +140,11 @@ def test_a_neighbour_of_a_lost_worker_travels_alone_from_now_on(claim: Claim) ->
 
 def test_the_token_of_a_handed_back_execution_is_worth_nothing_later(claim: Claim) -> None:
     first = claim()
-    lifecycle.hand_back(first)
+    verbs.hand_back(first)
     (second,) = lifecycle.claim([first.id], worker_id="worker-2")
 
     with pytest.raises(LostRace):
-        lifecycle.complete(first, output="late")
+        verbs.complete(first, output="late")
 
     assert first.attempt == second.attempt
     assert stored(first.id).worker_id == "worker-2"
@@ -192,7 +193,7 @@ def test_what_runs_is_asked_to_stop(claim: Claim) -> None:
 
 def test_what_has_ended_cannot_be_cancelled(claim: Claim) -> None:
     claimed = claim()
-    lifecycle.complete(claimed, output=None)
+    verbs.complete(claimed, output=None)
 
     with pytest.raises(IllegalMove, match="cannot move from 'completed' to 'cancelled'"):
         lifecycle.cancel(stored(claimed.id))
@@ -203,10 +204,10 @@ def test_what_has_ended_cannot_be_cancelled(claim: Claim) -> None:
 def test_a_cancelled_execution_is_never_overwritten_by_its_completion(claim: Claim) -> None:
     claimed = claim()
     lifecycle.cancel(stored(claimed.id))
-    lifecycle.cancelled(claimed)
+    verbs.cancelled(claimed)
 
     with pytest.raises(LostRace):
-        lifecycle.complete(claimed, output="too late")
+        verbs.complete(claimed, output="too late")
 
     assert stored(claimed.id).status == "cancelled"
 
@@ -241,7 +242,7 @@ def test_a_lease_is_renewed_only_for_its_holder(claim: Claim) -> None:
 def test_a_result_that_cannot_be_stored_as_it_is_is_made_storable(claim: Claim) -> None:
     claimed = claim()
 
-    lifecycle.complete(claimed, output={"text": "a\x00b\ud800", "number": float("nan")})
+    verbs.complete(claimed, output={"text": "a\x00b\ud800", "number": float("nan")})
 
     assert stored(claimed.id).status == "completed"
 
@@ -249,7 +250,7 @@ def test_a_result_that_cannot_be_stored_as_it_is_is_made_storable(claim: Claim) 
 def test_a_result_that_is_too_large_is_cut_and_marked(claim: Claim) -> None:
     claimed = claim()
 
-    lifecycle.complete(claimed, output="x" * 1_000_000)
+    verbs.complete(claimed, output="x" * 1_000_000)
 
     row = stored(claimed.id)
     assert row.result_truncated
@@ -308,7 +309,7 @@ def test_an_agents_execution_is_told_under_its_own_names_too(create: Create) -> 
     (claimed,) = lifecycle.claim([execution_id], worker_id="worker-1")
 
     lifecycle.report_progress(claimed, {"done": 1, "total": 2})
-    lifecycle.complete(claimed, output=None)
+    verbs.complete(claimed, output=None)
 
     expected = {"agent:started", "agent:progress", "agent:completed"}
     assert expected <= set(told(execution_id))

@@ -12,6 +12,7 @@ from django.contrib.auth.models import User
 from errors_app import recovery
 from executions_app import lifecycle
 from executions_app.states import ExecutionStatus
+from tests import verbs
 from tests.executions_app.conftest import Create
 from tests.executions_app.live_client import connected, event, record, sign_in
 
@@ -138,7 +139,7 @@ def test_every_move_of_an_execution_is_heard(ada: User, create: Create) -> None:
         execution_id = create(ExecutionStatus.QUEUED, owner_id=ada.pk)
         (claimed,) = lifecycle.claim([execution_id], worker_id="w")
         lifecycle.report_progress(claimed, {"done": 1, "total": 2})
-        lifecycle.complete(claimed, output="done")
+        verbs.complete(claimed, output="done")
 
     @async_to_sync
     async def scenario() -> list[str]:
@@ -166,7 +167,7 @@ def test_an_agent_tells_of_its_start_and_its_end(ada: User, create: Create) -> N
     def run_one() -> None:
         execution_id = create(ExecutionStatus.QUEUED, owner_id=ada.pk, snapshot=snapshot)
         (claimed,) = lifecycle.claim([execution_id], worker_id="w")
-        lifecycle.complete(claimed, output="done")
+        verbs.complete(claimed, output="done")
 
     @async_to_sync
     async def scenario() -> list[str]:

@@ -48,7 +48,7 @@ def test_the_large_tables_are_partitioned_three_months_ahead() -> None:
 def test_partitions_appear_around_a_new_year_and_ids_find_them() -> None:
     new_year = datetime(2031, 1, 1, tzinfo=UTC)
     last_year = new_year - timedelta(milliseconds=1)
-    partitions.ensure(partitions.EVENTS, [last_year, new_year])
+    partitions.ensure(partitions.EVENTS, [last_year, new_year], now=clock.now())
 
     for instant in (last_year, new_year):
         Event.objects.create(id=ids.new(instant), xid=1, type="x", topic="y")
@@ -66,7 +66,7 @@ def test_a_partition_is_made_while_a_backup_reads_its_table() -> None:
         with backup.cursor() as reading:
             reading.execute("SELECT count(*) FROM events")
 
-        partitions.ensure(partitions.EVENTS, [datetime(2032, 1, 1, tzinfo=UTC)])
+        partitions.ensure(partitions.EVENTS, [datetime(2032, 1, 1, tzinfo=UTC)], now=clock.now())
     finally:
         backup.close()
 
@@ -77,10 +77,10 @@ def test_a_partition_is_made_while_a_backup_reads_its_table() -> None:
 def test_a_partition_of_a_transaction_that_was_undone_is_made_again() -> None:
     instant = datetime(2033, 1, 1, tzinfo=UTC)
     with suppress(RuntimeError), transaction.atomic():
-        partitions.ensure(partitions.EVENTS, [instant])
+        partitions.ensure(partitions.EVENTS, [instant], now=clock.now())
         raise RuntimeError
 
-    partitions.ensure(partitions.EVENTS, [instant])
+    partitions.ensure(partitions.EVENTS, [instant], now=clock.now())
 
     assert "events_2033_01" in partitions.existing(partitions.EVENTS)
 

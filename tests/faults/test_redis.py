@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from executions_app.models import Execution
-from scheduler_app import queues
+from scheduler_app import envelopes
 from scheduler_app import system as switch
 from tests.faults.conftest import THREADS
 from tests.journeys.scenario import begun, reaches, run, schedule
@@ -84,8 +84,8 @@ def test_every_message_five_times_is_every_execution_once(system: System, gate: 
         reaches(system, execution, "running")
     many = [run() for _ in range(20)]
     for execution in many:
-        envelopes = [queues._envelope([execution], "normal") for _ in range(4)]
-        system.broker.lpush("normal", *envelopes)
+        copies = envelopes.build([[execution]] * 4, queue="normal")
+        system.broker.lpush("normal", *copies)
 
     gate.touch()
 

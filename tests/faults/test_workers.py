@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+import psutil
 import pytest
 
 from executions_app.models import Event
@@ -121,6 +122,22 @@ def test_a_killed_child_of_a_prefork_worker_costs_one_attempt_and_its_parent_ser
     assert child != parent.pid
     assert (done.attempt, survived, parent.deaths) == (2, True, 0)
     assert [record.error_class for record in errors(execution)] == ["lost"]
+
+
+def test_what_does_not_stop_after_its_time_limit_loses_its_process_and_nothing_else(
+    system: System,
+) -> None:
+    system.worker().stop()
+    parent = system.worker("process", pool="prefork", threads=2)
+
+    deaf = reaches(system, run({"poison": "deaf"}, timeout_ms=500), "failed")
+    child = system.entries()[-1]["pid"]
+    system.until(lambda: not psutil.pid_exists(child), what="its process is gone")
+    next_one = reaches(system, run(), "completed")
+
+    parent.stop()
+    assert (deaf.outcome, parent.deaths, next_one.attempt) == ("timeout", 0, 1)
+    assert "its process was ended" in errors(deaf.id)[0].message
 
 
 @pytest.mark.parametrize("poison", SURVIVED)

@@ -17,7 +17,9 @@ from agents_app.handlers.base import Context, Handler, Outcome
 from errors_app.taxonomy import ErrorClass, HandlerError
 
 PAUSE_SECONDS: Final = 0.02
-Poison = Literal["", "memory", "exit", "recursion", "os_exit", "segfault", "unstorable", "huge"]
+Poison = Literal[
+    "", "memory", "exit", "recursion", "os_exit", "segfault", "unstorable", "huge", "deaf"
+]
 
 
 class ActConfig(BaseModel):
@@ -102,6 +104,11 @@ def _segfault(_: Context[ActConfig]) -> Outcome:
     raise AssertionError
 
 
+def _deaf(_: Context[ActConfig]) -> Outcome:
+    while True:
+        time.sleep(PAUSE_SECONDS)
+
+
 def _unstorable(_: Context[ActConfig]) -> Outcome:
     return Outcome(output={"nul": "a\x00b", "surrogate": "\ud800", "nan": float("nan")})
 
@@ -118,6 +125,7 @@ POISONS: Final[Mapping[str, Callable[[Context[ActConfig]], Outcome]]] = {
     "segfault": _segfault,
     "unstorable": _unstorable,
     "huge": _huge,
+    "deaf": _deaf,
 }
 
 

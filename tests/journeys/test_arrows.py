@@ -11,7 +11,7 @@ from errors_app import incidents
 from errors_app.models import ErrorRecord
 from executions_app import lifecycle
 from executions_app.audit import SYSTEM
-from scheduler_app import queues
+from scheduler_app import envelopes
 from scheduler_app import system as switch
 from tests.journeys import scenario
 from tests.journeys.arrows import NO_WAY_IN, WALKED, built, walks
@@ -170,7 +170,7 @@ def test_a_job_that_kills_its_worker_costs_its_neighbours_no_attempt(
     killer = run({"dies_once": str(tmp_path / "died")})
     neighbours = [run(), run()]
     system.broker.delete("normal")
-    slice_of_three = queues._envelope([killer, *neighbours], "normal")
+    slice_of_three = envelopes.build([[killer, *neighbours]], queue="normal")[0]
     system.broker.lpush("normal", slice_of_three)
 
     system.worker()

@@ -19,7 +19,7 @@ from executions_app.audit import SYSTEM
 from executions_app.ids import new as new_id
 from executions_app.models import Event, Execution
 from executions_app.states import Trigger
-from scheduler_app import queues, schedules
+from scheduler_app import envelopes, queues, schedules
 from scheduler_app import system as switch
 from scheduler_app.models import FireRecord, Schedule
 from tests.journeys import scenario
@@ -188,11 +188,11 @@ def test_garbage_in_a_queue_harms_nothing_but_the_worker_that_took_it(system: Sy
 
 
 def stray(*, task: str = "", **said: Any) -> str:
-    envelope = json.loads(queues._envelope([new_id(datetime.now(UTC))], "critical"))
+    envelope = json.loads(envelopes.build([[new_id(datetime.now(UTC))]], queue="critical")[0])
     if task:
         envelope["headers"]["task"] = task
     if said:
-        body = json.dumps([[], said, queues.EMBED])
+        body = json.dumps([[], said, envelopes.EMBED])
         envelope["body"] = base64.b64encode(body.encode()).decode()
     return json.dumps(envelope)
 

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from config.celery import app
 from config.env import env
 from executions_app import clock, lifecycle, partitions
-from executions_app.models import Execution, SystemState
-from scheduler_app import epoch, queues
-from scheduler_app.beat import CadenzaScheduler, Metronome
+from executions_app.ids import new as new_id
+from executions_app.models import Execution, OutcomeInbox, SystemState
+from scheduler_app import dispatcher, epoch, outlook, queues
+from scheduler_app.beat import (
+    HOUSEKEEPING_SECONDS,
+    QUIET_SECONDS,
+    CadenzaScheduler,
+    Metronome,
+)
 from scheduler_app.models import FireRecord, Schedule
 
 MakeSchedule = Callable[..., Schedule]
@@ -35,6 +44,66 @@ def test_a_round_dispatches_what_is_due_and_notes_the_tick(make_schedule: MakeSc
     assert state.scheduler_last_tick_at is not None
     assert state.status == "running"
     assert 0 <= wait <= 1
+
+
+def test_an_idle_round_is_one_statement(make_schedule: MakeSchedule) -> None:
+    make_schedule()
+    beat = CadenzaScheduler(app=app)
+    beat.tick()
+    beat._maintain_at = beat.metronome._kept_house_at = float("inf")
+
+    with CaptureQueriesContext(connection) as captured:
+        wait = beat.tick()
+
+    assert len(captured) == 1
+    assert 0 < wait <= env.tick_seconds
+
+
+def test_duties_that_can_wait_do_not_begin_just_before_a_fire(make_schedule: MakeSchedule) -> None:
+    schedule = make_schedule()
+    metronome = Metronome()
+    metronome.beat()
+    metronome._kept_house_at = time.monotonic() - HOUSEKEEPING_SECONDS
+    seen = replace(outlook.look(), until_fire=QUIET_SECONDS / 2)
+
+    just_before = list(metronome._duties(seen))
+    long_before = list(metronome._duties(replace(seen, until_fire=2 * QUIET_SECONDS)))
+    metronome._kept_house_at = time.monotonic() - 2 * HOUSEKEEPING_SECONDS
+    put_off_too_long = list(metronome._duties(seen))
+
+    assert schedule.enabled
+    assert just_before == []
+    assert long_before == put_off_too_long == [metronome._keep_house]
+
+
+def test_due_work_comes_before_the_house(make_schedule: MakeSchedule) -> None:
+    make_schedule(late_by=SECOND)
+    metronome = Metronome()
+
+    duties = list(metronome._duties(outlook.look()))
+
+    assert duties.index(dispatcher.dispatch_due) < duties.index(metronome._keep_house)
+
+
+def test_a_backlog_of_outcomes_lets_no_beat_rest(make_schedule: MakeSchedule) -> None:
+    make_schedule()
+    OutcomeInbox.objects.bulk_create(
+        OutcomeInbox(
+            id=new_id(clock.now()),
+            execution_id=new_id(clock.now()),
+            status="completed",
+            outcome="ok",
+            completed_at=clock.now(),
+        )
+        for _ in range(env.scheduler_batch_size + 1)
+    )
+    metronome = Metronome()
+
+    waits = [metronome.beat() for _ in range(2)]
+
+    assert waits[0] == 0
+    assert waits[1] > 0
+    assert not OutcomeInbox.objects.exists()
 
 
 def test_a_stopped_system_dispatches_nothing_and_says_so(make_schedule: MakeSchedule) -> None:

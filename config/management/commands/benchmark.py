@@ -1,81 +1,99 @@
-"""`manage.py benchmark`: numbers of the whole system, measured from outside on fresh data."""
+"""`manage.py benchmark`: targets of performance, measured beside the peers on fresh services."""
 
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import time
 from argparse import ArgumentParser
-from datetime import datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
-from django.contrib.auth import get_user_model
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from benchmarks import due
-from executions_app.audit import Actor
-from scheduler_app import definition, schedules
+from benchmarks import picture, report, run, targets
+from benchmarks.installation import MeasurementImpossible
+from benchmarks.table import Target
+from config.embedded import ServiceError
+from config.env import CHECKOUT
+
+REPORT: Final = CHECKOUT / "benchmarks"
+RUNS: Final = 3
 
 
 class Command(BaseCommand):
-    help = "Measure the whole system on fresh data of its own; leaves nothing behind."
+    help = (
+        "Measure targets of performance on fresh services of their own, beside other products; "
+        "leaves nothing running. Exits with 1 when something that must be reached is not."
+    )
     requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "what",
-            choices=["due", "load"],
-            help="due: arrival times of executions due at one instant; "
-            "load: part of it, puts its schedules into the running system",
+            "names", nargs="*", metavar="NAME", help=f"of {', '.join(targets.BY_NAME)}; else all"
         )
-        parser.add_argument("--count", type=int, default=1_000)
         parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
-        parser.add_argument("--url", help="load: the endpoint to be called")
-        parser.add_argument("--at", type=datetime.fromisoformat, help="load: when they are due")
+        parser.add_argument("--runs", type=int, help=f"default {RUNS}, with --quick 1")
+        parser.add_argument("--quick", action="store_true", help="less of everything, once")
+        parser.add_argument(
+            "--without-peers", action="store_true", help="only this product; ratios stay open"
+        )
+        parser.add_argument(
+            "--report",
+            metavar="DIR",
+            type=Path,
+            help="write report.md and report.svg there",
+        )
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        if options["count"] < 1:
-            raise CommandError("--count must be at least 1")
-        if options["what"] == "load":
-            self._load(count=options["count"], url=options["url"], at=options["at"])
-            return
+        runs = options["runs"] or (1 if options["quick"] else RUNS)
+        if runs < 1:
+            raise CommandError("--runs must be at least 1")
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        wanted = run.Wanted(
+            _chosen(options["names"]),
+            runs=runs,
+            is_quick=options["quick"],
+            with_peers=not options["without_peers"],
+            cache=Path(settings.SERVICES.data_dir),
+        )
         try:
-            measurement = due.measure(count=options["count"], tell=self._tell)
-        except due.MeasurementImpossible as error:
+            session = run.measure(wanted, self._teller())
+        except KeyboardInterrupt:
+            sys.exit(130)
+        except (MeasurementImpossible, ServiceError) as error:
             raise CommandError(str(error)) from error
-        if options["json"]:
-            self.stdout.write(json.dumps(measurement.as_json(), indent=2))
-        else:
-            self.stdout.write(in_words(measurement))
-        if not measurement.is_good:
+        self._tell(session, as_json=options["json"], folder=options["report"])
+        if not report.is_good(session):
             sys.exit(1)
 
-    def _tell(self, words: str) -> None:
-        self.stderr.write(f"{words} ...")
+    def _tell(self, session: run.Session, *, as_json: bool, folder: Path | None) -> None:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "report.md").write_text(report.markdown(session))
+            (folder / "report.svg").write_text(picture.svg(session.results))
+        if as_json:
+            self.stdout.write(json.dumps(report.document(session), indent=2))
+        else:
+            self.stdout.write(report.text(session))
 
-    def _load(self, *, count: int, url: str | None, at: datetime | None) -> None:
-        owner = get_user_model().objects.filter(is_superuser=True).order_by("pk").first()
-        if owner is None or url is None or at is None:
-            raise CommandError("load needs --url, --at and an administrator (first_admin)")
-        for number in range(count):
-            one = definition.parse(
-                {
-                    "name": f"benchmark {number:06}",
-                    "schedule_type": "one_time",
-                    "schedule_config": {"run_at": at.isoformat()},
-                    "task_type": "http_request",
-                    "task_config": {"method": "POST", "url": url},
-                }
-            )
-            schedules.create(one, owner_id=owner.pk, actor=Actor.of(owner))
+    def _teller(self) -> run.Tell:
+        began = time.monotonic()
+
+        def tell(words: str) -> None:
+            seconds = int(time.monotonic() - began)
+            self.stderr.write(f"{seconds // 60:3}:{seconds % 60:02} {words}", style_func=str)
+            self.stderr.flush()
+
+        return tell
 
 
-def in_words(measurement: due.Measurement) -> str:
-    """The measurement for a person."""
-    times = "  ".join(f"{name} {value:g}" for name, value in measurement.arrival_ms.items())
-    return (
-        f"{measurement.arrived} arrivals of {measurement.count} executions due at one instant: "
-        f"{measurement.missing} missing, {measurement.doubled} doubled, "
-        f"{measurement.late} later than {due.LATEST_SECONDS:g} s\n"
-        f"milliseconds after that instant: {times}\n"
-        f"on {measurement.machine['cpus']} CPUs, {measurement.machine['system']}"
-    )
+def _chosen(names: list[str]) -> list[Target]:
+    unknown = [one for one in names if one.upper() not in targets.BY_NAME]
+    if unknown:
+        known = ", ".join(targets.BY_NAME)
+        raise CommandError(f"There is no target {unknown[0]!r}; known are {known}")
+    wanted = {one.upper() for one in names}
+    return [one for one in targets.ALL if not wanted or one.name in wanted]

@@ -1,0 +1,67 @@
+"""What one message sets going: its own executions, and what else stands in the queues meanwhile.
+
+Celery wakes a worker up; from then on it helps itself, for a second at most. Long executions get
+the free threads of the process at once, short ones are carried out here, many at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+from uuid import UUID
+
+from agents_app import backlog, runner, threads
+from executions_app.ledger import Claimed
+
+SHIFT_SECONDS: Final = 1.0  # then Celery has its turn: it listens for what is not ours
+
+logger = logging.getLogger(__name__)
+_turn = threading.Lock()
+
+
+def work(ids: Sequence[UUID]) -> None:
+    """Carry out the executions of a message, then further ones while there are any."""
+    ends = time.monotonic() + SHIFT_SECONDS
+    while ids:
+        if len(ids) == 1:
+            _use_free_threads()
+        runner.run(ids)
+        ids = _more(ends)
+
+
+def _more(ends: float) -> Sequence[UUID]:
+    return () if runner.is_draining() or time.monotonic() > ends else backlog.take()
+
+
+def _use_free_threads() -> None:
+    """Start what stands in the queues in free threads; what goes wrong leaves it to be sent again.
+
+    One thread at a time does this for its process.
+    """
+    if runner.is_draining() or not _turn.acquire(blocking=False):
+        return
+    room = 0
+    try:
+        room = threads.reserve()
+        while room and (ids := backlog.take_apart(most=room)):
+            claimed_at = time.monotonic()
+            for one in runner.claim_apart(ids):
+                threads.start(partial(_go_on, one, claimed_at))
+                room -= 1
+    except Exception:
+        logger.exception("Further messages could not be carried out; they are sent again")
+    finally:
+        threads.give_back(room)
+        _turn.release()
+
+
+def _go_on(claimed: Claimed, claimed_at: float) -> None:
+    try:
+        runner.carry_out([claimed], claimed_at=claimed_at)
+        work(_more(time.monotonic() + SHIFT_SECONDS))
+    except BaseException:
+        logger.exception("Execution #%s could not be carried out", claimed.number)

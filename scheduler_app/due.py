@@ -1,0 +1,116 @@
+"""Which schedules are due: taken under lock, with what the decision about them needs.
+
+A row is read as plain text and numbers, because a batch is hundreds of rows and a model instance
+of each would cost more than everything that is done with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cache
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from executions_app import prepared
+from executions_app.states import Priority
+
+COLUMNS: Final = """
+    t.id::text, t.next_run_at::text, t.schedule_type, t.schedule_config::text,
+    CASE WHEN t.schedule_type = 'interval' THEN t.anchor_at::text END, t.timezone,
+    t.overlap_policy, t.catchup_policy, t.catchup_limit, t.catchup_window_ms,
+    t.retry_policy::text, t.owner_id, t.name, t.priority, t.task_type,
+    CASE WHEN t.run_count >= 5 THEN t.total_duration_ms / t.run_count::float8 END, now()::text
+"""
+# One range of one index per priority, in order: the cost of a batch is the batch, however many are
+# due. A LATERAL can only be joined as a nested loop, which keeps the order of the priorities.
+DUE: Final = f"""
+SELECT due.* FROM unnest(ARRAY[{", ".join(f"'{one}'" for one in Priority)}]) AS p(priority)
+CROSS JOIN LATERAL (
+    SELECT {COLUMNS} FROM task_schedules t
+    WHERE t.priority = p.priority AND t.enabled AND t.next_run_at <= now()
+    ORDER BY t.next_run_at LIMIT {{limit}} FOR UPDATE SKIP LOCKED
+) AS due LIMIT {{limit}}
+"""  # noqa: S608  composed of constants of this module only
+ONE_DUE: Final = f"""
+SELECT {COLUMNS} FROM task_schedules t
+WHERE t.id = %s AND t.enabled AND t.next_run_at <= now() FOR UPDATE SKIP LOCKED
+"""  # noqa: S608
+IS_DUE: Final = """
+SELECT EXISTS (
+    SELECT FROM task_schedules WHERE id = %s AND enabled AND next_run_at <= now()
+) AND (SELECT scheduler_running FROM system_state)
+"""
+# Asked only once the rows are locked: a snapshot of before would miss what another beat created.
+BUSY: Final = """
+SELECT DISTINCT schedule_id::text FROM task_executions
+WHERE schedule_id = ANY(%s::uuid[]) AND status IN ('pending', 'queued', 'running', 'waiting')
+"""
+
+
+class Due(NamedTuple):
+    """A schedule whose time has come, as its row has it.
+
+    `run_ms` is the mean duration of its executions, None before there were enough of them.
+    """
+
+    id: str
+    next_run_at: str
+    schedule_type: str
+    schedule_config: str
+    anchor_at: str | None
+    timezone: str
+    overlap_policy: str
+    catchup_policy: str
+    catchup_limit: int
+    catchup_window_ms: int | None
+    retry_policy: str
+    owner_id: int
+    name: str
+    priority: str
+    task_type: str
+    run_ms: float | None
+    now: str
+
+    @property
+    def decisive(self) -> tuple[object, ...]:
+        """All that decides what becomes of its fires, from `next_run_at` to `retry_policy`."""
+        return self[1:11]
+
+
+def take(*, limit: int) -> list[Due]:
+    """Lock up to `limit` due schedules that nobody else has locked, by priority, then time."""
+    return _read(prepared.execute(_statement(limit)).fetchall())
+
+
+def take_one(schedule_id: UUID) -> list[Due]:
+    """Lock this schedule if it is due and nobody else has locked it."""
+    return _read(prepared.execute(ONE_DUE, [schedule_id]).fetchall())
+
+
+def is_due_and_running(schedule_id: UUID) -> bool:
+    """True if this schedule is due and the system dispatches."""
+    row = prepared.execute(IS_DUE, [schedule_id]).fetchone()
+    return bool(row and row[0])
+
+
+def busy(schedule_ids: Sequence[str]) -> set[str]:
+    """Those of the locked schedules that have an execution which has not ended."""
+    if not schedule_ids:
+        return set()
+    return {row[0] for row in prepared.execute(BUSY, [f"{{{','.join(schedule_ids)}}}"]).fetchall()}
+
+
+def instant(text: str) -> datetime:
+    """The instant that PostgreSQL wrote as text, in UTC."""
+    return datetime.fromisoformat(text)
+
+
+def _read(rows: Sequence[tuple[object, ...]]) -> list[Due]:
+    return [Due._make(row) for row in rows]
+
+
+@cache
+def _statement(limit: int) -> str:
+    # As a parameter the limit would be unknown when the statement is planned, once and for all.
+    return DUE.format(limit=limit)

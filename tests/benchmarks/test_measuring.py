@@ -1,0 +1,37 @@
+"""One target for real, tiny: services, processes, a peerless session and its report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks import report, run
+from benchmarks.bench import Bench
+from benchmarks.table import OURS, Measured
+from benchmarks.targets import drain
+
+
+def few(bench: Bench) -> Measured:
+    found, notes = drain.ours_drained(bench, predicted_ms=1.0, most_per_message=None, count=200)
+    return Measured(found, notes=notes)
+
+
+@pytest.mark.benchmark
+def test_a_tiny_backlog_is_drained_and_told(tmp_path: Path) -> None:
+    wanted = run.Wanted(
+        [replace(drain.TARGET, measure=few)],
+        runs=1,
+        is_quick=True,
+        with_peers=False,
+        cache=tmp_path,
+    )
+
+    session = run.measure(wanted, lambda _words: None)
+
+    (result,) = session.results
+    assert result.problem == ""
+    assert result.measured.runs[OURS][0] > 0
+    assert session.settings["fsync"] == session.settings["synchronous_commit"] == "on"
+    assert "0 of 1 targets met" in report.text(session)
