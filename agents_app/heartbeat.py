@@ -18,6 +18,7 @@ from uuid import UUID
 
 from django.db import connection
 
+from agents_app import threads
 from agents_app.slices import Held, Slice
 from config.env import env
 from executions_app import lifecycle
@@ -82,6 +83,7 @@ class Heartbeat:
                         self.renew()
                     self.hear()
                     self._relieve()
+                    threads.forget_slow_lanes()
                     connection.close()
                 except Exception as error:  # noqa: BLE001  without this thread every lease ends
                     logger.warning("Leases could not be looked after just now: %s", error)

@@ -26,11 +26,18 @@ _turn = threading.Lock()
 def work(ids: Sequence[UUID]) -> None:
     """Carry out the executions of a message, then further ones while there are any."""
     ends = time.monotonic() + SHIFT_SECONDS
-    while ids:
-        if len(ids) == 1:
-            _use_free_threads()
-        runner.run(ids)
-        ids = _more(ends)
+    lane = threads.Lane()
+    try:
+        while ids:
+            if len(ids) > 1:
+                lane.enter()
+            else:
+                lane.leave()
+                _use_free_threads()
+            runner.run(ids)
+            ids = _more(ends)
+    finally:
+        lane.leave()
 
 
 def _more(ends: float) -> Sequence[UUID]:

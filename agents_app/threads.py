@@ -1,20 +1,25 @@
-"""The threads of this worker that nothing runs in: how many there are, and how to start work there.
+"""The threads of this worker: how many are free, and whether Celery is to give out any of them.
 
 Celery gives out a thread for each message that it takes. Work that is started here takes a thread
-too, and Celery is told that it has one less, so that it leaves the messages to other workers.
+too, and Celery is told that it has one less, so that it leaves the messages to other workers. Short
+work does not get faster by more threads; while two of them are busy with it, and look at the queues
+themselves every moment, Celery takes nothing at all.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from celery.concurrency.thread import TaskPool
 from celery.signals import worker_ready
 from celery.worker import state
 
 ON_ITS_WAY: Final = 1  # a message that Celery asked for already may come in at any moment
+LANES: Final = 2  # one computes while the other waits for PostgreSQL
+SLOW_SECONDS: Final = 1.0
 
 _guard = threading.Lock()
 
@@ -23,23 +28,43 @@ class _Worker:
     """Celery's consumer in this process; none outside a worker that runs threads."""
 
     consumer: Any = None
+    limit = 0
+    started_here = 0
+    lanes: ClassVar[dict[Lane, float]] = {}
+
+
+class Lane:
+    """One thread's claim to be busy with short work; it lapses if the work is not short."""
+
+    def enter(self) -> None:
+        """The next short work begins now."""
+        with _guard:
+            _Worker.lanes[self] = time.monotonic()
+            _tell_celery()
+
+    def leave(self) -> None:
+        """The thread does something else."""
+        with _guard:
+            if _Worker.lanes.pop(self, None) is not None:
+                _tell_celery()
 
 
 @worker_ready.connect
 def adopt(sender: Any, **_: Any) -> None:
     """Celery's consumer is ready: from now on its idle threads may be used."""
     if isinstance(sender.pool, TaskPool):
-        _Worker.consumer = sender
+        _Worker.consumer, _Worker.limit = sender, sender.pool.limit
 
 
 def reserve() -> int:
-    """Take all free threads from Celery; each is to be used by `start`, or given back."""
-    consumer = _Worker.consumer
-    if consumer is None:
+    """Take all free threads; each is to be used by `start`, or given back."""
+    if _Worker.consumer is None:
         return 0
     with _guard:
-        room = max(0, int(consumer.pool.limit) - len(state.reserved_requests) - ON_ITS_WAY)
-        consumer.pool.limit -= room
+        busy = _Worker.started_here + len(state.reserved_requests) + ON_ITS_WAY
+        room = max(0, _Worker.limit - busy)
+        _Worker.started_here += room
+        _tell_celery()
     return room
 
 
@@ -49,14 +74,20 @@ def start(work: Callable[[], None]) -> None:
 
 
 def give_back(count: int) -> None:
-    """Let Celery have these threads again."""
-    consumer = _Worker.consumer
-    if not count:
-        return
+    """Let others have these threads again."""
+    if count:
+        with _guard:
+            _Worker.started_here -= count
+            _tell_celery()
+
+
+def forget_slow_lanes() -> None:
+    """What was to be short and is not keeps Celery from nothing any more."""
     with _guard:
-        consumer.pool.limit += count
-    if consumer.hub is not None:
-        consumer.hub.call_soon(_look_again)
+        latest = time.monotonic() - SLOW_SECONDS
+        for lane in [one for one, began in _Worker.lanes.items() if began < latest]:
+            del _Worker.lanes[lane]
+        _tell_celery()
 
 
 def _run(work: Callable[[], None]) -> None:
@@ -64,6 +95,17 @@ def _run(work: Callable[[], None]) -> None:
         work()
     finally:
         give_back(1)
+
+
+def _tell_celery() -> None:
+    consumer = _Worker.consumer
+    if consumer is None:
+        return
+    is_held = len(_Worker.lanes) >= LANES
+    before, now = consumer.pool.limit, 0 if is_held else _Worker.limit - _Worker.started_here
+    consumer.pool.limit = now
+    if now > before and consumer.hub is not None:
+        consumer.hub.call_soon(_look_again)
 
 
 def _look_again() -> None:

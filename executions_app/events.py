@@ -21,6 +21,9 @@ from django.db import connection, transaction
 from executions_app import announcer
 
 VERSION: Final = 1
+FRESH_ID: Final = (
+    "cadenza_uuid7_of((SELECT cadenza_uuid7()), id)"  # one event per row of a statement
+)
 
 TYPES: Final[dict[str, str]] = {
     "execution:queued": "an execution stands in its queue",
@@ -104,7 +107,7 @@ class Recorded:
 
 
 def insert_select(
-    *, type_: str, source: str, data: str, where: str = "true", id_: str = "cadenza_uuid7()"
+    *, type_: str, source: str, data: str, where: str = "true", id_: str = FRESH_ID
 ) -> str:
     """The INSERT of one event per row of `source`, for statements that move executions."""
     return f"""

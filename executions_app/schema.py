@@ -32,6 +32,14 @@ DO $do$ BEGIN
     END IF;
 END $do$
 """
+UUID7_OF: Final = """
+CREATE OR REPLACE FUNCTION cadenza_uuid7_of(fresh uuid, of uuid) RETURNS uuid
+LANGUAGE sql IMMUTABLE AS $$
+    -- The time and 14 random bits of an id that is made once for many rows, and the last 48 random
+    -- bits of each row's own: random bits are a tenth of what an execution costs.
+    SELECT (left(fresh::text, 23) || right(of::text, 13))::uuid
+$$
+"""
 TOUCH: Final = """
 CREATE OR REPLACE FUNCTION cadenza_touch() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -53,8 +61,9 @@ $$
 def functions() -> migrations.RunSQL:
     """The functions that other statements call."""
     return migrations.RunSQL(
-        [UUID7, UUID7_NOW, TOUCH, REFUSE],
+        [UUID7, UUID7_NOW, UUID7_OF, TOUCH, REFUSE],
         [
+            "DROP FUNCTION cadenza_uuid7_of(uuid, uuid)",
             "DROP FUNCTION cadenza_uuid7()",
             "DROP FUNCTION cadenza_uuid7(timestamptz)",
             "DROP FUNCTION cadenza_touch()",

@@ -12,14 +12,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from executions_app.events import insert_select
+from executions_app.events import FRESH_ID, insert_select
 
 AGENT: Final = "'agent', snapshot->'task_config'->>'agent'"
 NAMED: Final = "'number', number, 'name', snapshot->>'name'"
 STARTED: Final = f"'status', 'running', {NAMED}, 'attempt', attempt, 'worker', worker_id"
 LEFT_TYPE: Final = """CASE status WHEN 'pending' THEN 'execution:retry_scheduled'
     WHEN 'queued' THEN 'execution:handed_back' ELSE 'execution:' || status END"""
-LEFT: Final = f"""'status', status, 'outcome', outcome, {NAMED}, 'attempt', attempt,
+LEFT: Final = """'status', status, 'outcome', outcome, 'number', number, 'name', name,
+    'attempt', attempt,
     'due_at', due_at,
     'duration_ms', CASE WHEN completed_at IS NOT NULL THEN duration_ms END"""
 
@@ -107,7 +108,7 @@ WITH input AS (
 ), claimed AS (
     UPDATE task_executions e SET
         status = 'running', outcome = '', attempt = e.attempt + 1,
-        lease_token = gen_random_uuid(), lease_expires_at = now() + %s * interval '1 second',
+        lease_token = cadenza_uuid7_of((SELECT gen_random_uuid()), e.id), lease_expires_at = now() + %s * interval '1 second',
         heartbeat_at = now(), lease_extensions = 0, worker_id = i.worker_id,
         slice_size = i.slice_size, started_at = now(), updated_at = now()
     FROM input i JOIN free USING (id)
@@ -162,13 +163,16 @@ WITH input AS (
         updated_at = now()
     FROM input i JOIN held USING (id, token)  -- a late writer may be in the holder's batch
     WHERE e.id = i.id
-    RETURNING e.*, i.token AS held_token, round(coalesce(
-        i.duration_ms, extract(epoch FROM now() - e.started_at)::float8 * 1000
-    ))::bigint AS duration_ms
+    RETURNING e.id, e.number, e.schedule_id, e.owner_id, e.snapshot->>'name' AS name,
+        e.snapshot->>'task_type' = 'agent' AS is_agent,
+        e.snapshot->'task_config'->>'agent' AS agent,
+        e.status, e.outcome, e.attempt, e.due_at, e.completed_at, i.token AS held_token,
+        round(coalesce(i.duration_ms, extract(epoch FROM now() - e.started_at)::float8 * 1000))
+            ::bigint AS duration_ms
 ), inbox AS (
     INSERT INTO outcome_inbox
         (id, execution_id, schedule_id, status, outcome, duration_ms, completed_at)
-    SELECT cadenza_uuid7(), id, schedule_id, status, outcome, duration_ms, completed_at
+    SELECT {FRESH_ID}, id, schedule_id, status, outcome, duration_ms, completed_at
     FROM moved WHERE completed_at IS NOT NULL
 ), told AS ({
     insert_select(
@@ -180,8 +184,8 @@ WITH input AS (
     insert_select(
         type_="CASE status WHEN 'completed' THEN 'agent:completed' ELSE 'agent:failed' END",
         source="moved",
-        data=f"{NAMED}, {AGENT}, 'status', status, 'outcome', outcome",
-        where="snapshot->>'task_type' = 'agent' AND completed_at IS NOT NULL",
+        data="'number', number, 'name', name, 'agent', agent, 'status', status, 'outcome', outcome",
+        where="is_agent AND completed_at IS NOT NULL",
     )
 })
 SELECT id, held_token FROM moved

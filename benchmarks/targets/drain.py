@@ -15,7 +15,7 @@ PROCRASTINATE: Final = "procrastinate"
 PGQUEUER: Final = "pgqueuer"
 
 WARM_UP: Final = 2_000
-HISTORY_MS: Final = 1.0  # what a schedule of such executions has seen of them
+HISTORY_MS: Final = 0.1  # what such executions take by their own clocks
 DRAIN_SECONDS: Final = 120.0
 
 
