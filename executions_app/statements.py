@@ -108,7 +108,8 @@ WITH input AS (
 ), claimed AS (
     UPDATE task_executions e SET
         status = 'running', outcome = '', attempt = e.attempt + 1,
-        lease_token = cadenza_uuid7_of((SELECT gen_random_uuid()), e.id), lease_expires_at = now() + %s * interval '1 second',
+        lease_token = cadenza_uuid7_of((SELECT gen_random_uuid()), e.id),
+        lease_expires_at = now() + %s * interval '1 second',
         heartbeat_at = now(), lease_extensions = 0, worker_id = i.worker_id,
         slice_size = i.slice_size, started_at = now(), updated_at = now()
     FROM input i JOIN free USING (id)
