@@ -73,8 +73,9 @@ def test_how_long_each_took_is_its_own_time_and_not_that_of_its_slice(queue: Que
 
     runner.run(ids)
 
-    took = dict(OutcomeInbox.objects.values_list("execution_id", "duration_ms"))
-    assert max(took[ids[1]], took[ids[2]]) < took[ids[0]]
+    by_length = OutcomeInbox.objects.order_by("-duration_ms").values_list("execution_id", flat=True)
+    assert by_length[0] == ids[0]
+    assert OutcomeInbox.objects.filter(duration_ms__gte=200).count() == 1
 
 
 def test_what_fails_among_many_fails_alone(queue: Queue) -> None:
