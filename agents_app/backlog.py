@@ -20,7 +20,8 @@ from uuid import UUID
 
 import redis
 from celery.signals import celeryd_after_setup
-from django.conf import settings
+
+from agents_app.broker import broker
 
 RUN: Final = "cadenza.run"
 OURS: Final = f'"task": "{RUN}"'
@@ -37,11 +38,11 @@ for _, queue in ipairs(KEYS) do
     local standing = redis.call('LLEN', queue)
     if standing > 0 then
         local share = math.min(most, math.ceil(standing / 2))
-        local texts = redis.call('LRANGE', queue, -share, -1)
         local taken = 0
-        for i = #texts, 1, -1 do
-            if not string.find(texts[i], mark, 1, true) then break end
-            local predicted = tonumber(string.match(texts[i], '"predicted_ms": ([%d.]+)'))
+        while taken < share do
+            local text = redis.call('LINDEX', queue, -1 - taken)
+            if not string.find(text, mark, 1, true) then break end
+            local predicted = tonumber(string.match(text, '"predicted_ms": ([%d.]+)'))
             if apart then
                 if predicted then break end
             else
@@ -103,20 +104,19 @@ def _take(how: str, most: int) -> list[UUID]:
         _turn.release()
     if texts is None:
         _Found.nothing_until = time.monotonic() + EMPTY_SECONDS
-    return [UUID(one) for text in texts or () for one in _execution_ids(text)]
+    return [one for text in texts or () for one in _execution_ids(text)]
 
 
-def _execution_ids(text: bytes) -> list[str]:
+def _execution_ids(text: bytes) -> list[UUID]:
     found = _BODY.search(text)
-    assert found is not None
-    _, kwargs, _ = json.loads(base64.b64decode(found[1]))
-    ids: list[str] = kwargs["execution_ids"]
-    return ids
+    try:
+        _, kwargs, _ = json.loads(base64.b64decode(found[1] if found else b""))
+        return [UUID(one) for one in kwargs["execution_ids"]]
+    except (ValueError, TypeError, KeyError):
+        logger.exception("A message cannot be read and is dropped; its executions are sent again")
+        return []
 
 
 @cache
 def _script() -> Any:
-    client = redis.Redis.from_url(
-        settings.REDIS_BROKER_URL, socket_timeout=2, socket_connect_timeout=1, retry=None
-    )
-    return client.register_script(TAKE)
+    return broker().register_script(TAKE)

@@ -5,6 +5,12 @@ from __future__ import annotations
 from django.db import connection
 
 
+def after_message() -> None:
+    """Between two messages: none is kept by a thread, and no broken one by a process."""
+    let_go()
+    connection.close_if_unusable_or_obsolete()
+
+
 def let_go() -> None:
     """Give a pooled connection back to the other threads; a process with one thread keeps its own.
 

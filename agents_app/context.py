@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
@@ -44,13 +45,28 @@ class RunContext(Generic[C]):
         self._ends = time.monotonic() + self.timeout.total_seconds()
         self._report = report
         self._told_at = float("-inf")
+        self._waits_since: float | None = None
+        self.waited_seconds = 0.0
         self.is_cancelled = False
         self.is_lease_lost = False
 
     @property
     def seconds_over(self) -> float:
-        """How long the deadline has passed; negative while there is time."""
-        return time.monotonic() - self._ends
+        """How long the deadline has passed; negative while there is time, or the work waits."""
+        return float("-inf") if self._waits_since else time.monotonic() - self._ends
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """While the block runs, the time limit stands still: the work waits for its turn."""
+        self._waits_since = began = time.monotonic()
+        try:
+            yield
+        finally:
+            waited = time.monotonic() - began
+            self._ends += waited
+            self.deadline += timedelta(seconds=waited)
+            self.waited_seconds += waited
+            self._waits_since = None
 
     def check(self) -> None:
         """Raise LeaseLost, Cancelled or DeadlineExceeded when the handler has to stop."""

@@ -45,6 +45,7 @@ class Heartbeat:
         self._slices: dict[Slice, Keeper] = {}
         self._guard = threading.Lock()
         self._pid = 0
+        self._thread: threading.Thread | None = None
         self._wake = threading.Event()
 
     @contextmanager
@@ -61,14 +62,19 @@ class Heartbeat:
                 self._slices.pop(slice_, None)
 
     def _ensure_thread(self) -> None:
-        if self._pid == os.getpid():
+        if self._is_beating():
             return
         with self._guard:
-            if self._pid == os.getpid():
+            if self._is_beating():
                 return
+            if self._pid != os.getpid():
+                self._slices.clear()
             self._pid = os.getpid()
-            self._slices.clear()
-        threading.Thread(target=self._run, name="heartbeat", daemon=True).start()
+            self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+            self._thread.start()
+
+    def _is_beating(self) -> bool:
+        return self._pid == os.getpid() and self._thread is not None and self._thread.is_alive()
 
     def _run(self) -> None:
         renewed_at = time.monotonic()
@@ -83,17 +89,25 @@ class Heartbeat:
                         self.renew()
                     self.hear()
                     self._relieve()
-                    threads.forget_slow_lanes()
                     connection.close()
                 except Exception as error:  # noqa: BLE001  without this thread every lease ends
                     logger.warning("Leases could not be looked after just now: %s", error)
                     connection.close()
                 self._drop_what_runs_out()
+                threads.forget_slow_lanes()
 
     def _held(self) -> dict[UUID, Held]:
         with self._guard:
             slices = list(self._slices)
-        return {id_: one for slice_ in slices for id_, one in slice_.held().items()}
+        newest: dict[UUID, Held] = {}
+        for one in (one for slice_ in slices for one in slice_.held().values()):
+            known = newest.setdefault(one.claimed.id, one)
+            if known is not one:
+                # Claimed again by this process: the lease of the earlier claim has ended.
+                later, earlier = sorted((known, one), key=lambda it: it.seen_at, reverse=True)
+                newest[one.claimed.id] = later
+                earlier.lose()
+        return newest
 
     def renew(self) -> None:
         """Renew every lease once; what is not held any more is told to stop."""

@@ -73,7 +73,10 @@ def is_draining() -> bool:
 def run(ids: Sequence[UUID]) -> int:
     """Claim the executions that are still queued and carry them out; answers how many."""
     claimed_at = time.monotonic()
-    claimed = lifecycle.claim(ids, worker_id=worker_id())
+    try:
+        claimed = lifecycle.claim(ids, worker_id=worker_id())
+    finally:
+        connections.let_go()
     carry_out(claimed, claimed_at=claimed_at)
     return len(claimed)
 
@@ -92,11 +95,17 @@ def carry_out(claimed: Sequence[Claimed], *, claimed_at: float) -> None:
     if claimed:
         with heartbeat.holding(slice_, _Keeper()):
             _run_all(slice_)
-    connections.let_go()
+
+
+def return_unstarted(claimed: Sequence[Claimed]) -> None:
+    """Give back what was claimed and will not be begun."""
+    if claimed:
+        _store(lambda: lifecycle.leave_all([lifecycle.return_unstarted(one) for one in claimed]))
 
 
 def _run_all(slice_: Slice) -> None:
-    connections.let_go()  # nobody holds one while user code, the network or a process is waited for
+    if _drains.is_set():
+        _hand_back(slice_)
     while (one := slice_.next()) is not None:
         _run_one(slice_, one)
         if slice_.is_to_be_stored:
@@ -112,15 +121,20 @@ class _Keeper:
     @staticmethod
     def relieve(slice_: Slice) -> None:
         """Let nobody wait for a slow neighbour: neither the unstarted, nor the ended."""
-        _hand_back(slice_)
-        kept = slice_.take_outcomes()
+        if not slice_.storing.acquire(blocking=False):
+            return
         try:
-            _leave_all(kept)
-        except BaseException:
-            slice_.put_back(kept)
-            raise
-        for one, _ in kept:
-            slice_.forget(one)
+            _hand_back(slice_)
+            kept = slice_.take_outcomes()
+            try:
+                _leave_all(kept)
+            except BaseException:
+                slice_.put_back(kept)
+                raise
+            for one, _ in kept:
+                slice_.forget(one)
+        finally:
+            slice_.storing.release()
 
     @staticmethod
     def end(deaf: Sequence[Held]) -> None:
@@ -159,7 +173,7 @@ def _run_one(slice_: Slice, one: Held) -> None:
     except Cancelled:
         slice_.keep(one, lifecycle.cancellation(claimed))
     except BaseException as error:  # noqa: BLE001  a handler's MemoryError is its outcome
-        failure = error
+        failure, one.is_ending = error, True
         _store(lambda: recovery.recover(claimed, failure, rng=_random))
         slice_.forget(one)
 
@@ -174,20 +188,22 @@ def _carry_out(one: Held) -> Leave:
     context.check()
     began = time.monotonic()
     outcome: Outcome = handler.run(context)
+    ran_ms = (time.monotonic() - began) * 1000 - context.waited_seconds * 1000
     return lifecycle.completion(
         claimed,
         output=outcome.output,
         outcome=Recorded(outcome.detail),
-        duration_ms=(time.monotonic() - began) * 1000,
+        duration_ms=ran_ms,
     )
 
 
 def _store_outcomes(slice_: Slice) -> None:
-    kept = slice_.take_outcomes()
-    if kept:
-        _store(lambda: _leave_all(kept))
-    for one, _ in kept:
-        slice_.forget(one)
+    with slice_.storing:
+        kept = slice_.take_outcomes()
+        if kept:
+            _store(lambda: _leave_all(kept))
+        for one, _ in kept:
+            slice_.forget(one)
 
 
 def _leave_all(kept: Sequence[tuple[Held, Leave]]) -> None:
@@ -204,7 +220,10 @@ def _recover_unstorable(claimed: Claimed, error: DataError) -> None:
         f"The result of execution #{claimed.number} cannot be stored: {error}",
         error_class=ErrorClass.MALFORMED,
     )
-    recovery.recover(claimed, unstorable, rng=_random)
+    try:
+        recovery.recover(claimed, unstorable, rng=_random)
+    except LostRace:
+        logger.warning("Execution #%s belongs to another worker now", claimed.number)
 
 
 def _store(write: Callable[[], Any]) -> None:
@@ -216,7 +235,6 @@ def _store(write: Callable[[], Any]) -> None:
     while True:
         try:
             write()
-            connections.let_go()
         except LostRace:
             logger.warning("The lease ended before the outcome was stored; nothing was written")
         except (OperationalError, InterfaceError) as error:
@@ -228,4 +246,5 @@ def _store(write: Callable[[], Any]) -> None:
             logger.exception("The outcome could not be stored; the lease will end")
         except Exception:
             logger.exception("The outcome could not be stored; the lease will end")
+        connections.let_go()  # nobody holds one while user code, the network or a process goes on
         return

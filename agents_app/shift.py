@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from functools import partial
 from typing import Final
@@ -29,13 +30,14 @@ def work(ids: Sequence[UUID]) -> None:
     lane = threads.Lane()
     try:
         while ids:
+            is_surplus = False
             if len(ids) > 1:
-                lane.enter()
+                is_surplus = lane.enter()
             else:
                 lane.leave()
                 _use_free_threads()
             runner.run(ids)
-            ids = _more(ends)
+            ids = () if is_surplus else _more(ends)
     finally:
         lane.leave()
 
@@ -54,16 +56,31 @@ def _use_free_threads() -> None:
     room = 0
     try:
         room = threads.reserve()
-        while room and (ids := backlog.take_apart(most=room)):
-            claimed_at = time.monotonic()
-            for one in runner.claim_apart(ids):
-                threads.start(partial(_go_on, one, claimed_at))
-                room -= 1
+        while room and not runner.is_draining() and (ids := backlog.take_apart(most=room)):
+            room -= _start(ids)
     except Exception:
         logger.exception("Further messages could not be carried out; they are sent again")
     finally:
         threads.give_back(room)
         _turn.release()
+
+
+def _start(ids: Sequence[UUID]) -> int:
+    """Claim these and give each a thread; answers how many threads they took."""
+    claimed_at = time.monotonic()
+    claimed = deque(runner.claim_apart(ids))
+    taken = len(claimed)
+    try:
+        while claimed:
+            one = claimed[0]
+            threads.start(
+                partial(_go_on, one, claimed_at),
+                on_dropped=partial(runner.return_unstarted, [one]),
+            )
+            claimed.popleft()
+    except RuntimeError:  # the worker ends
+        runner.return_unstarted(claimed)
+    return taken - len(claimed)
 
 
 def _go_on(claimed: Claimed, claimed_at: float) -> None:

@@ -42,7 +42,11 @@ class Held:
     def start(self, handler: Handler[Any], context: RunContext[Any]) -> None:
         """Let the heartbeat reach the run; it hears at once what was said before."""
         self.handler, self.context = handler, context
-        context.is_lease_lost, context.is_cancelled = self.is_lost, self.is_cancelled
+        # Never back to False: the heartbeat may have told the context just now.
+        if self.is_lost:
+            context.is_lease_lost = True
+        if self.is_cancelled:
+            context.is_cancelled = True
 
     @property
     def seconds_over(self) -> float:
@@ -83,6 +87,7 @@ class Slice:
     def __init__(self, claimed: Sequence[Claimed], *, claimed_at: float) -> None:
         held = [Held(one, claimed_at=claimed_at) for one in claimed]
         self._guard = threading.Lock()
+        self.storing = threading.Lock()  # whoever takes outcomes has it until they are stored
         self._held: dict[UUID, Held] = {one.claimed.id: one for one in held}
         self._unstarted = deque(held)
         self._outcomes: list[tuple[Held, Leave]] = []

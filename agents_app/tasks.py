@@ -9,7 +9,7 @@ from uuid import UUID
 
 from celery import shared_task, signals
 
-from agents_app import runner, shift
+from agents_app import connections, runner, shift
 from agents_app.backlog import RUN
 
 logger = logging.getLogger(__name__)
@@ -22,6 +22,12 @@ def run_executions(*, execution_ids: Sequence[str], **_: Any) -> None:
         shift.work([UUID(one) for one in execution_ids])
     except BaseException:
         logger.exception("A message could not be carried out; its executions stay as they are")
+
+
+@signals.task_postrun.connect
+def look_at_the_connection(**_: Any) -> None:
+    """After every message, of whichever task: Celery itself was told to leave connections alone."""
+    connections.after_message()
 
 
 @signals.worker_process_init.connect

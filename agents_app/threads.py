@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any, ClassVar, Final
 
 from celery.concurrency.thread import TaskPool
@@ -36,11 +37,14 @@ class _Worker:
 class Lane:
     """One thread's claim to be busy with short work; it lapses if the work is not short."""
 
-    def enter(self) -> None:
-        """The next short work begins now."""
+    def enter(self) -> bool:
+        """The next short work begins now; True if there are lanes enough without this one."""
         with _guard:
-            _Worker.lanes[self] = time.monotonic()
-            _tell_celery()
+            is_surplus = len(_Worker.lanes.keys() - {self}) >= LANES
+            if not is_surplus:
+                _Worker.lanes[self] = time.monotonic()
+                _tell_celery()
+        return is_surplus
 
     def leave(self) -> None:
         """The thread does something else."""
@@ -68,9 +72,19 @@ def reserve() -> int:
     return room
 
 
-def start(work: Callable[[], None]) -> None:
-    """Run `work` in a reserved thread, which is given back in the end."""
-    _Worker.consumer.pool.executor.submit(_run, work)
+def start(work: Callable[[], None], *, on_dropped: Callable[[], None]) -> None:
+    """Run `work` in a reserved thread, which is given back in the end.
+
+    `on_dropped` is called instead if the worker ends before a thread has begun. Raises RuntimeError
+    if it has ended already.
+    """
+
+    def look(future: Future[None]) -> None:
+        if future.cancelled():
+            give_back(1)
+            on_dropped()
+
+    _Worker.consumer.pool.executor.submit(_run, work).add_done_callback(look)
 
 
 def give_back(count: int) -> None:

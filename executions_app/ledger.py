@@ -156,12 +156,15 @@ class GroupCommit(Generic[Request, Answer]):
     def submit(self, request: Request) -> Answer:
         """Write one request together with whatever else is waiting in this process."""
         (answer,) = self.submit_all([request])
-        if isinstance(answer, DataError):
+        if isinstance(answer, BaseException):
             raise answer
         return answer
 
-    def submit_all(self, requests: Sequence[Request]) -> list[Answer | DataError]:
-        """Write several; where the data of one is refused, the error is its answer."""
+    def submit_all(self, requests: Sequence[Request]) -> list[Answer | BaseException]:
+        """Write several; the error of one that could not be written is its answer.
+
+        They may be written in more than one commit, so some may be durable where others failed.
+        """
         own = [_Waiting[Request, Answer](one) for one in requests]
         with self._guard:
             self._waiting.extend(own)
@@ -192,6 +195,13 @@ class GroupCommit(Generic[Request, Answer]):
                 one.succeed(answer)
 
 
+def raise_failures(answers: Sequence[object]) -> None:
+    """Raise the first answer that is an error of the database, not of the data."""
+    for one in answers:
+        if isinstance(one, BaseException) and not isinstance(one, DataError):
+            raise one
+
+
 class _Waiting(Generic[Request, Answer]):
     __slots__ = ("_answer", "_error", "is_done", "request")
 
@@ -207,11 +217,9 @@ class _Waiting(Generic[Request, Answer]):
     def fail(self, error: BaseException) -> None:
         self._error, self.is_done = error, True
 
-    def answer(self) -> Answer | DataError:
-        if isinstance(self._error, DataError):
-            return self._error
+    def answer(self) -> Answer | BaseException:
         if self._error is not None:
-            raise self._error
+            return self._error
         return self._answer  # type: ignore[return-value]  # set by succeed
 
 

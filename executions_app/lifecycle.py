@@ -97,7 +97,11 @@ def claim_apart(ids: Sequence[UUID], *, worker_id: str) -> list[Claimed]:
 
 
 def _claim(requests: Sequence[ledger.Claim]) -> list[Claimed]:
-    return [one for one in _claims.submit_all(requests) if isinstance(one, Claimed)]
+    answers = _claims.submit_all(requests)
+    claimed = [one for one in answers if isinstance(one, Claimed)]
+    if not claimed:
+        ledger.raise_failures(answers)
+    return claimed
 
 
 def renew(leases: Mapping[UUID, UUID]) -> set[UUID]:
@@ -170,9 +174,11 @@ def leave_all(moves: Sequence[Leave]) -> list[LostRace | DataError | None]:
     """Store moves out of `running`, durably; for each None, or why nothing was written for it."""
     for one in moves:
         check(ExecutionStatus.RUNNING, one.status)
+    answers = _leaves.submit_all(moves)
+    ledger.raise_failures(answers)
     return [
         answer if isinstance(answer, DataError) else None if answer else _lost(move)
-        for move, answer in zip(moves, _leaves.submit_all(moves), strict=True)
+        for move, answer in zip(moves, answers, strict=True)
     ]
 
 

@@ -23,6 +23,7 @@ def execute(sql: str, parameters: Sequence[Any] = ()) -> psycopg.Cursor[tuple[An
     columns come as text.
     """
     connection.validate_no_broken_transaction()
+    connection.close_if_health_check_failed()
     connection.ensure_connection()
     began = time.monotonic()
     with connection.wrap_database_errors:

@@ -7,14 +7,12 @@ compare-and-set. An exception never leaves `tick`, because it would end the proc
 
 from __future__ import annotations
 
-import gc
 import logging
 import random
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from celery.signals import beat_init
 from django.db import connection
 from django.db.models import Q
 from django_celery_beat.models import PeriodicTask
@@ -143,13 +141,6 @@ class Metronome:
             logger.warning("%s; due work is recorded and sent when it is back", problem)
         self.is_broker_away = bool(problem)
         system.note_tick(problem=problem, now=clock.now())
-
-
-@beat_init.connect
-def spare_what_stays(**_: Any) -> None:
-    """Keep the collector off what lives as long as the process: it would read it all in a round."""
-    gc.collect()
-    gc.freeze()
 
 
 class CadenzaScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library has no types

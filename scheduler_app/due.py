@@ -20,7 +20,8 @@ COLUMNS: Final = """
     CASE WHEN t.schedule_type = 'interval' THEN t.anchor_at::text END, t.timezone,
     t.overlap_policy, t.catchup_policy, t.catchup_limit, t.catchup_window_ms,
     t.retry_policy::text, t.owner_id, t.name, t.priority, t.task_type,
-    CASE WHEN t.run_count >= 5 THEN t.total_duration_ms / t.run_count::float8 END, now()::text
+    CASE WHEN t.success_count + t.failure_count >= 5
+        THEN t.total_duration_ms / (t.success_count + t.failure_count)::float8 END, now()::text
 """
 # One range of one index per priority, in order: the cost of a batch is the batch, however many are
 # due. A LATERAL can only be joined as a nested loop, which keeps the order of the priorities.

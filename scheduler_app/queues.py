@@ -11,12 +11,11 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Any, Final
 
 import redis
-from django.conf import settings
 
+from agents_app.broker import broker as broker
 from executions_app.outbox import Message
 from executions_app.states import Priority
 from scheduler_app import envelopes, slices
@@ -51,18 +50,6 @@ def asking() -> Iterator[redis.Redis]:
     except (redis.RedisError, OSError) as error:
         _Patience.until = time.monotonic() + PAUSE_AFTER_FAILURE_SECONDS
         raise BrokerAway(f"Redis did not answer: {error}") from error
-
-
-@cache
-def broker() -> redis.Redis:
-    """This process' connection to the broker, with bounded waits."""
-    return redis.Redis.from_url(
-        settings.REDIS_BROKER_URL,
-        socket_timeout=2,
-        socket_connect_timeout=1,
-        health_check_interval=15,
-        retry=None,
-    )
 
 
 def publish(messages: Iterable[Message], *, most_per_message: int | None = None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 from uuid import UUID
@@ -31,6 +32,9 @@ class Context(Protocol[C]):
 
     def progress(self, done: int, total: int, *, step: str = "") -> None:
         """Tell how far the work is."""
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """While the block runs, the time limit stands still: the work waits for its turn."""
 
     def check(self) -> None:
         """Raise Cancelled, DeadlineExceeded or LeaseLost when the handler has to stop.

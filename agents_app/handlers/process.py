@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO, Any, Final
 
+from agents_app.handlers.base import Context
 from config.env import env
 
 SLICE_SECONDS: Final = 0.2
@@ -30,13 +31,15 @@ _places = threading.BoundedSemaphore(env.worker_max_processes)
 
 
 @contextmanager
-def place(check: Callable[[], None]) -> Iterator[None]:
-    """One of the few places for programs in this worker; what `check` raises ends the wait.
+def place(context: Context[Any]) -> Iterator[None]:
+    """One of the few places for programs in this worker; the wait for it takes no time.
 
     A worker may run a thousand executions that wait for the network, but not as many programs.
+    Raises what `context.check` raises when the execution is to stop.
     """
-    while not _places.acquire(timeout=SLICE_SECONDS):
-        check()
+    with context.waiting():
+        while not _places.acquire(timeout=SLICE_SECONDS):
+            context.check()
     try:
         yield
     finally:

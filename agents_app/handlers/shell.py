@@ -88,7 +88,7 @@ class ShellCommand(Handler[ShellCommandConfig]):
         """Wait for the command to end; raises HandlerError unless it exits with 0."""
         if context.attempt > 1:
             orphans.end(context.execution_id)
-        with place(context.check):
+        with place(context):
             return self._run(context)
 
     @staticmethod

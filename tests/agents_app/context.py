@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic
 from uuid import UUID, uuid4
@@ -36,6 +37,15 @@ class TestContext(Generic[C]):
 
     def progress(self, done: int, total: int, *, step: str = "") -> None:
         self.told.append((done, total, step))
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        began = time.monotonic()
+        ends, self._ends = self._ends, float("inf")
+        try:
+            yield
+        finally:
+            self._ends = ends + time.monotonic() - began
 
     def check(self) -> None:
         if self.is_cancelled:

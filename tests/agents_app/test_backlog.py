@@ -103,6 +103,15 @@ def test_a_message_that_is_not_ours_is_left_to_celery(names: Queues) -> None:
     assert queues.broker().llen(names[0]) == 4
 
 
+def test_a_message_that_cannot_be_read_costs_only_itself(names: Queues) -> None:
+    sent = some(3)
+    torn = b'{"body": "%%%", "headers": {"task": "cadenza.run", "predicted_ms": 1.0}}'
+    queues.broker().lpush(names[0], torn)
+    send(names[0], *sent, predicted_ms=1.0)
+
+    assert backlog.take() == sent[0]
+
+
 def test_after_nothing_was_found_redis_is_left_alone_for_a_moment(names: Queues) -> None:
     assert backlog.take() == []
 

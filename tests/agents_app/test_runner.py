@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 from uuid import uuid4
 
+import psycopg
 import pytest
 from django.db import connection
 from django.db.backends.postgresql.base import DatabaseWrapper
 from django.db.models.functions import Now
 from psycopg.pq import TransactionStatus
 
-from agents_app import runner
+from agents_app import connections, runner
 from agents_app.handlers.base import Context
 from agents_app.heartbeat import heartbeat
 from agents_app.tasks import run_executions
+from errors_app import rescuer
 from errors_app.models import ErrorRecord
 from executions_app import lifecycle
+from executions_app.audit import SYSTEM
 from executions_app.models import Execution
 from tests.agents_app.scripted import (
     PATIENCE_SECONDS,
@@ -209,6 +213,39 @@ def test_a_process_with_one_thread_keeps_its_connection_and_no_transaction(queue
     runner.run([queue(script), queue(script)])
 
     assert seen == [(connection.connection, TransactionStatus.IDLE)] * 2
+
+
+def test_a_connection_that_broke_while_nobody_used_it_costs_no_execution(queue: Queue) -> None:
+    execution_id = queue(lambda _: "done")
+    broken = connection.connection
+    with psycopg.connect(broken.info.dsn, password=broken.info.password, autocommit=True) as other:
+        other.execute("SELECT pg_terminate_backend(%s)", [broken.info.backend_pid])
+
+    connections.after_message()
+    run_executions(execution_ids=[str(execution_id)])
+
+    assert stored(execution_id).status == "completed"
+
+
+def test_an_execution_that_runs_twice_in_one_process_keeps_only_its_later_lease(
+    queue: Queue,
+) -> None:
+    execution_id = queue(until_checked, max_retries=3)
+    earlier = in_the_background(execution_id)
+    assert Scripted.started.wait(PATIENCE_SECONDS)
+    rescuer.release(execution_id, actor=SYSTEM, rng=Random(0))
+    Execution.objects.update(status="queued")
+
+    def outlive_the_earlier(_: Context[Anything]) -> None:
+        heartbeat.renew()
+        earlier.join(PATIENCE_SECONDS)
+
+    Scripted.script = staticmethod(outlive_the_earlier)
+
+    assert runner.run([execution_id]) == 1
+
+    assert not earlier.is_alive()
+    assert (stored(execution_id).status, stored(execution_id).attempt) == ("completed", 2)
 
 
 def test_progress_that_the_database_does_not_take_harms_no_execution(

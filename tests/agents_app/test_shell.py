@@ -259,7 +259,7 @@ def test_a_worker_runs_a_few_programs_at_once_and_who_waits_can_be_stopped(
     monkeypatch.setattr(process, "_places", threading.BoundedSemaphore(1))
     gate = tmp_path / "gate"
     first = _python(f"import os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.01)")
-    waiting = _python("print('my turn')")
+    waiting = _python("print('my turn')", seconds=1.0)
     waiting.is_cancelled = True
 
     with ThreadPoolExecutor() as threads:
@@ -269,6 +269,8 @@ def test_a_worker_runs_a_few_programs_at_once_and_who_waits_can_be_stopped(
             _run(waiting)
         waiting.is_cancelled = False
         later = threads.submit(_run, waiting)
+        with pytest.raises(TimeoutError):
+            later.result(timeout=1.5)
         gate.touch()
 
         assert running.result()["exit_code"] == 0

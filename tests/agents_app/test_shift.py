@@ -36,6 +36,9 @@ def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     executor = ThreadPoolExecutor(LIMIT)
     pool = SimpleNamespace(limit=LIMIT, executor=executor)
     monkeypatch.setattr(threads._Worker, "consumer", SimpleNamespace(pool=pool, hub=None))
+    monkeypatch.setattr(threads._Worker, "limit", LIMIT)
+    monkeypatch.setattr(threads._Worker, "started_here", 0)
+    monkeypatch.setattr(threads._Worker, "lanes", {})
     yield pool
     executor.shutdown()
 
@@ -67,6 +70,44 @@ def test_a_worker_that_drains_leaves_the_queue_to_others(queue: Queue, name: str
 
     assert {stored(one).status for one in others} == {"queued"}
     assert queues.broker().llen(name) == 2
+
+
+def test_a_worker_that_ends_meanwhile_gives_back_what_no_thread_has_begun(
+    queue: Queue, name: str, pool: SimpleNamespace
+) -> None:
+    first, *others = [queue() for _ in range(4)]
+    send(name, others)
+    pool.executor.shutdown()
+
+    shift.work([first])
+
+    assert "running" not in {stored(one).status for one in others}
+    assert {stored(one).attempt for one in others if stored(one).status == "queued"} == {0}
+    assert {stored(one).status for one in others if stored(one).published_at is None} == {"queued"}
+    assert pool.limit == LIMIT
+
+
+def test_two_lanes_of_short_work_keep_celery_from_taking_more(pool: SimpleNamespace) -> None:
+    first, second, third = threads.Lane(), threads.Lane(), threads.Lane()
+
+    assert (first.enter(), second.enter(), third.enter()) == (False, False, True)
+    assert pool.limit == 0
+    second.leave()
+    assert pool.limit == LIMIT
+    first.leave()
+
+
+def test_a_lane_whose_work_is_not_short_lapses(
+    pool: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "SLOW_SECONDS", 0.0)
+    lanes = [threads.Lane(), threads.Lane()]
+    for lane in lanes:
+        lane.enter()
+
+    threads.forget_slow_lanes()
+
+    assert pool.limit == LIMIT
 
 
 def test_long_ones_run_beside_each_other_in_the_free_threads(

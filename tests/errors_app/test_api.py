@@ -188,6 +188,7 @@ def test_the_status_counts_by_state_and_severity(caller: APIClient, held: Held) 
     assert status["is_partial"] is False
 
 
+@pytest.mark.django_db(transaction=True)
 def test_what_is_open_is_counted_however_old_and_of_the_rest_the_newest(
     caller: APIClient, held: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from random import Random
 from uuid import UUID
 
 import pytest
-from django.db import DataError, connection
+from django.db import DataError, OperationalError, connection, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -96,6 +97,19 @@ def test_one_unstorable_result_in_a_batch_of_200_fails_alone(
     assert by_status == {"completed": 199, "running": 1}
 
 
+@pytest.mark.django_db
+def test_what_one_commit_has_stored_is_answered_although_the_next_one_fails() -> None:
+    def write(batch: Sequence[int]) -> list[int]:
+        if 3 in batch:
+            raise OperationalError("gone")
+        return list(batch)
+
+    first, second, third = GroupCommit[int, int](write, most=2).submit_all([1, 2, 3])
+
+    assert (first, second) == (1, 2)
+    assert isinstance(third, OperationalError)
+
+
 @pytest.mark.django_db(transaction=True)
 def test_six_writers_on_overlapping_rows_never_deadlock(create: Callable[..., UUID]) -> None:
     ids = [create() for _ in range(60)]
@@ -114,6 +128,39 @@ def test_six_writers_on_overlapping_rows_never_deadlock(create: Callable[..., UU
     in_threads(claim_all, count=WRITERS)
 
     assert claims == Counter(dict.fromkeys(ids, 1))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_row_that_changes_while_its_claim_waits_for_it_brings_nobody_down(
+    create: Callable[..., UUID],
+) -> None:
+    ids = sorted(create() for _ in range(300))
+    requests = [Claim(one, "worker") for one in ids]
+
+    with ThreadPoolExecutor() as threads:
+        with transaction.atomic():
+            Execution.objects.filter(id__in=ids[100:103]).update(parameters={"changed": True})
+            claiming = threads.submit(claim_in_a_thread, requests)
+            wait_until_somebody_waits_for_a_lock()
+        claimed = claiming.result()
+
+    assert [one.id for one in claimed if one] == ids
+
+
+def claim_in_a_thread(requests: Sequence[Claim]) -> list[Claimed | None]:
+    try:
+        return ledger.durable(partial(ledger.claim, requests, lease_seconds=30))
+    finally:
+        connection.close()
+
+
+def wait_until_somebody_waits_for_a_lock() -> None:
+    ends = time.monotonic() + 20
+    while time.monotonic() < ends:
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        if prepared.execute(waiting).fetchone() != (0,):
+            return
+    raise AssertionError("nobody waits for a lock")
 
 
 @pytest.mark.django_db(transaction=True)

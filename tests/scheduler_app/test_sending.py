@@ -89,7 +89,7 @@ def test_every_message_has_names_of_its_own(owner: object) -> None:
 def test_schedules_that_ran_often_and_quickly_share_a_message(make_schedule: MakeSchedule) -> None:
     for number in range(6):
         make_schedule(f"job {number}", late_by=SECOND)
-    Schedule.objects.update(run_count=5, total_duration_ms=10)
+    Schedule.objects.update(run_count=5, success_count=5, total_duration_ms=10)
     Schedule.objects.filter(name="job 5").update(total_duration_ms=5_000)
 
     dispatcher.dispatch_due()
