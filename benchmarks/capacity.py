@@ -26,7 +26,7 @@ SIMULATED_SECONDS: Final = 10
 MOST_CORES: Final = 16  # of one PostgreSQL server
 DISK_MEGABYTES: Final = 200.0  # of WAL that a server's disk takes each second
 SEED: Final = 7
-SLOTS: Final = 16  # executions at once in one worker process
+SLOTS: Final = 1_000  # executions at once in one worker process, as the Procfile starts it
 
 
 @dataclass(frozen=True, slots=True)
