@@ -104,7 +104,7 @@ class Heartbeat:
             known = newest.setdefault(one.claimed.id, one)
             if known is not one:
                 # Claimed again by this process: the lease of the earlier claim has ended.
-                later, earlier = sorted((known, one), key=lambda it: it.seen_at, reverse=True)
+                earlier, later = sorted((known, one), key=lambda it: it.claimed.started_at)
                 newest[one.claimed.id] = later
                 earlier.lose()
         return newest

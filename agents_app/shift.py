@@ -56,7 +56,7 @@ def _use_free_threads() -> None:
     room = 0
     try:
         room = threads.reserve()
-        while room and not runner.is_draining() and (ids := backlog.take_apart(most=room)):
+        while room > 0 and not runner.is_draining() and (ids := backlog.take_apart(most=room)):
             room -= _start(ids)
     except Exception:
         logger.exception("Further messages could not be carried out; they are sent again")

@@ -99,7 +99,8 @@ def busy(schedule_ids: Sequence[str]) -> set[str]:
     """Those of the locked schedules that have an execution which has not ended."""
     if not schedule_ids:
         return set()
-    return {row[0] for row in prepared.execute(BUSY, [f"{{{','.join(schedule_ids)}}}"]).fetchall()}
+    rows = prepared.execute(BUSY, [prepared.array_of_words(schedule_ids)]).fetchall()
+    return {row[0] for row in rows}
 
 
 def instant(text: str) -> datetime:

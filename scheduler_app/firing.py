@@ -6,7 +6,7 @@ it is, and not run; that makes a round which is repeated, here or in another bea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -70,10 +70,12 @@ def write(planned: Sequence[Planned]) -> list[UUID | None]:
     ]
     moves = [(one.due.id, *words[id(one.decision)].move) for one in planned]
     columns = [*zip(*fires, strict=True), *zip(*moves, strict=True)]
-    recorded = prepared.execute(FIRE, [_array(column) for column in columns]).fetchall()
+    recorded = prepared.execute(
+        FIRE, [prepared.array_of_words(column) for column in columns]
+    ).fetchall()
     finished = [one.due.id for one in planned if one.decision.next_run_at is None]
     if finished:
-        prepared.execute(FINISH, [_array(finished)])
+        prepared.execute(FINISH, [prepared.array_of_words(finished)])
     return [row[0] for row in recorded]
 
 
@@ -93,8 +95,3 @@ def _words(decision: Decision) -> _Words:
 
 def _text(instant: datetime | None) -> str:
     return "NULL" if instant is None else instant.isoformat()
-
-
-def _array(words: Iterable[str]) -> str:
-    """PostgreSQL's array of words that need no quotes: the driver takes far longer for a list."""
-    return f"{{{','.join(words)}}}"
