@@ -21,7 +21,7 @@ from uuid import UUID, uuid4
 from django.db import DataError, InterfaceError, OperationalError, connection
 from django.utils import timezone
 
-from agents_app import connections
+from agents_app import connections, punctual
 from agents_app.context import RunContext
 from agents_app.handlers import registry
 from agents_app.handlers.base import Outcome
@@ -70,14 +70,17 @@ def is_draining() -> bool:
     return _drains.is_set()
 
 
-def run(ids: Sequence[UUID]) -> int:
-    """Claim the executions that are still queued and carry them out; answers how many."""
+def run(ids: Sequence[UUID], *, on_wait: Callable[[], None] = lambda: None) -> int:
+    """Claim the executions that are still queued and carry them out; answers how many.
+
+    `on_wait` is called when all that is left is not to begin yet.
+    """
     claimed_at = time.monotonic()
     try:
         claimed = lifecycle.claim(ids, worker_id=worker_id())
     finally:
         connections.let_go()
-    carry_out(claimed, claimed_at=claimed_at)
+    carry_out(claimed, claimed_at=claimed_at, on_wait=on_wait)
     return len(claimed)
 
 
@@ -89,12 +92,17 @@ def claim_apart(ids: Sequence[UUID]) -> list[Claimed]:
         connections.let_go()
 
 
-def carry_out(claimed: Sequence[Claimed], *, claimed_at: float) -> None:
+def carry_out(
+    claimed: Sequence[Claimed],
+    *,
+    claimed_at: float,
+    on_wait: Callable[[], None] = lambda: None,
+) -> None:
     """Carry out what was claimed (at `claimed_at`, monotonic), one after the other."""
     slice_ = Slice(claimed, claimed_at=claimed_at)
     if claimed:
         with heartbeat.holding(slice_, _Keeper()):
-            _run_all(slice_)
+            _run_all(slice_, on_wait)
 
 
 def return_unstarted(claimed: Sequence[Claimed]) -> None:
@@ -103,16 +111,34 @@ def return_unstarted(claimed: Sequence[Claimed]) -> None:
         _store(lambda: lifecycle.leave_all([lifecycle.return_unstarted(one) for one in claimed]))
 
 
-def _run_all(slice_: Slice) -> None:
+def _run_all(slice_: Slice, on_wait: Callable[[], None]) -> None:
     if _drains.is_set():
         _hand_back(slice_)
-    while (one := slice_.next()) is not None:
-        _run_one(slice_, one)
-        if slice_.is_to_be_stored:
-            _store_outcomes(slice_)
-        if _drains.is_set():
-            _hand_back(slice_)
+    try:
+        while (one := _next(slice_, on_wait)) is not None:
+            _run_one(slice_, one)
+            if slice_.is_to_be_stored:
+                _store_outcomes(slice_)
+            if _drains.is_set():
+                _hand_back(slice_)
+    finally:
+        punctual.has_begun(slice_)
     _store_outcomes(slice_)
+
+
+def _next(slice_: Slice, on_wait: Callable[[], None]) -> Held | None:
+    """The next execution, at its instant; None if there is none, or nothing more is to begin."""
+    if (seconds := slice_.seconds_early) > 0:
+        punctual.expect(slice_, at=time.monotonic() + seconds)
+        on_wait()
+        _store_outcomes(slice_)
+        if _drains.wait(max(0.0, slice_.seconds_early)):
+            _hand_back(slice_)
+        slice_.begin()
+    one = slice_.next()
+    if slice_.is_begun and punctual.has_begun(slice_):
+        slice_.is_punctual = True
+    return one
 
 
 class _Keeper:
@@ -198,6 +224,8 @@ def _carry_out(one: Held) -> Leave:
 
 
 def _store_outcomes(slice_: Slice) -> None:
+    if slice_.is_punctual:
+        punctual.let_others_begin()
     with slice_.storing:
         kept = slice_.take_outcomes()
         if kept:

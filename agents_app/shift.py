@@ -36,7 +36,7 @@ def work(ids: Sequence[UUID]) -> None:
             else:
                 lane.leave()
                 _use_free_threads()
-            runner.run(ids)
+            runner.run(ids, on_wait=lane.leave)
             ids = () if is_surplus else _more(ends)
     finally:
         lane.leave()

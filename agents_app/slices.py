@@ -81,22 +81,44 @@ class Held:
             logger.exception("cancel() of the handler of %s failed", self.claimed.id)
 
 
+def _begins_at(claimed: Claimed) -> float:
+    return claimed.begins_at
+
+
 class Slice:
     """The executions of one claim: unstarted, running, or ended and not stored yet."""
 
     def __init__(self, claimed: Sequence[Claimed], *, claimed_at: float) -> None:
-        held = [Held(one, claimed_at=claimed_at) for one in claimed]
+        held = [Held(one, claimed_at=claimed_at) for one in sorted(claimed, key=_begins_at)]
         self._guard = threading.Lock()
         self.storing = threading.Lock()  # whoever takes outcomes has it until they are stored
         self._held: dict[UUID, Held] = {one.claimed.id: one for one in held}
         self._unstarted = deque(held)
         self._outcomes: list[tuple[Held, Leave]] = []
+        self.is_punctual = False  # True once all of it has begun at an instant
+        self.begin()
+
+    def begin(self) -> None:
+        """From now on the time counts."""
         self._stored_at = self._began_at = time.monotonic()
 
     def held(self) -> dict[UUID, Held]:
         """Everything whose lease is to be kept."""
         with self._guard:
             return dict(self._held)
+
+    @property
+    def seconds_early(self) -> float:
+        """How long until the next execution may begin; at most 0 if it may, or if none is left."""
+        with self._guard:
+            if not self._unstarted:
+                return 0.0
+            return self._unstarted[0].claimed.begins_at - time.monotonic()
+
+    @property
+    def is_begun(self) -> bool:
+        """True if nothing waits to be begun."""
+        return not self._unstarted
 
     def next(self) -> Held | None:
         """The next execution to run; None when nothing is left."""

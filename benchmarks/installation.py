@@ -134,6 +134,14 @@ class Installation:
                 )
             time.sleep(0.1)
 
+    def wait_settled(self, *, seconds: float) -> None:
+        """Until a beat has drawn what follows from outcomes; raises MeasurementImpossible."""
+        ends = time.monotonic() + seconds
+        while self.ask("SELECT EXISTS (SELECT FROM outcome_inbox)"):
+            if time.monotonic() > ends:
+                raise MeasurementImpossible(f"Outcomes were not drawn within {seconds:g} s")
+            time.sleep(0.1)
+
     def _completed(self) -> int:
         found: int = self.ask("SELECT count(*) FROM task_executions WHERE status = 'completed'")
         return found

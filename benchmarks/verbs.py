@@ -102,9 +102,6 @@ def _cloning() -> str:
         "schedule_config": "jsonb_build_object('interval_ms', 3600000 * (24 + n %% 16))",
         "anchor_at": "now()",
         "next_run_at": "now() + interval '1 day' + n %% 3600 * interval '1 second'",
-        "run_count": "100",
-        "success_count": "100",
-        "total_duration_ms": "100",
     }
     fields = Schedule._meta.concrete_fields  # noqa: SLF001  Django's documented API
     columns = [str(field.column) for field in fields]

@@ -9,6 +9,7 @@ that arrive together share a commit: the first flushes for all who wait.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -39,7 +40,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """An execution that this process holds the lease of."""
+    """An execution that this process holds the lease of; not to be begun before `begins_at`."""
 
     id: UUID
     number: int
@@ -56,6 +57,7 @@ class Claimed:
     worker_id: str
     correlation_id: str
     cancel_requested: bool = False
+    begins_at: float = 0.0  # monotonic
 
     @property
     def is_last_attempt(self) -> bool:
@@ -97,14 +99,17 @@ def claim(requests: Sequence[Claim], *, lease_seconds: float) -> list[Claimed | 
             lease_seconds,
         ],
     )
-    taken = {row[0]: _claimed(row) for row in cursor.fetchall()}
+    rows = cursor.fetchall()
+    now = time.monotonic()
+    taken = {row[0]: _claimed(row, now) for row in rows}
     # The second of two requests for one row in one batch is a duplicate message: it gets nothing.
     return [taken.pop(one.execution_id, None) for one in requests]
 
 
-def _claimed(row: tuple[Any, ...]) -> Claimed:
+def _claimed(row: tuple[Any, ...], now: float) -> Claimed:
     values = list(row)
     values[4], values[5] = from_json(values[4]), from_json(values[5])
+    values[-1] += now
     return Claimed(*values)
 
 

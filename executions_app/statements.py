@@ -43,7 +43,8 @@ created AS (
     SELECT id, schedule_id, owner_id, snapshot, trigger, parameters, nominal_at,
         due_at, status, '', priority, priority, 0, max_attempts, 0, '',
         CASE WHEN status = 'queued' THEN now() END, (status = 'queued')::int, 0, false,
-        CASE WHEN status = 'queued' THEN now() END, '{{}}', false, '', correlation_id, now(), now()
+        CASE WHEN status = 'queued' THEN greatest(now(), due_at) END, '{{}}', false, '',
+        correlation_id, now(), now()
     FROM ({source}) AS new
     RETURNING id, number, schedule_id, owner_id, status, snapshot->>'name' AS name
 ), told AS ({
@@ -111,12 +112,12 @@ WITH input AS (
         lease_token = cadenza_uuid7_of((SELECT gen_random_uuid()), e.id),
         lease_expires_at = now() + %s * interval '1 second',
         heartbeat_at = now(), lease_extensions = 0, worker_id = i.worker_id,
-        slice_size = i.slice_size, started_at = now(), updated_at = now()
+        slice_size = i.slice_size, started_at = greatest(now(), e.due_at), updated_at = now()
     FROM input i JOIN free USING (id)
     WHERE e.id = i.id
     RETURNING e.id, e.number, e.schedule_id, e.owner_id, e.snapshot, e.parameters, e.trigger,
         e.nominal_at, e.attempt, e.max_attempts, e.lease_token, e.started_at, e.worker_id,
-        e.correlation_id, e.cancel_requested_at IS NOT NULL AS cancel_requested
+        e.correlation_id, e.cancel_requested_at IS NOT NULL AS cancel_requested, e.due_at
 ), told AS ({
     insert_select(
         type_="'execution:started'",
@@ -131,7 +132,11 @@ WITH input AS (
         where="snapshot->>'task_type' = 'agent'",
     )
 })
-SELECT * FROM claimed
+SELECT id, number, schedule_id, owner_id, snapshot, parameters, trigger, nominal_at, attempt,
+    max_attempts, lease_token, started_at, worker_id, correlation_id, cancel_requested,
+    -- Read as late as can be: the rest of the way takes time too, and nobody may begin early.
+    greatest(0, extract(epoch FROM due_at - clock_timestamp()))::float8
+FROM claimed
 """
 
 LEAVE: Final = f"""
@@ -168,8 +173,9 @@ WITH input AS (
         e.snapshot->>'task_type' = 'agent' AS is_agent,
         e.snapshot->'task_config'->>'agent' AS agent,
         e.status, e.outcome, e.attempt, e.due_at, e.completed_at, i.token AS held_token,
-        round(coalesce(i.duration_ms, extract(epoch FROM now() - e.started_at)::float8 * 1000))
-            ::bigint AS duration_ms
+        round(coalesce(
+            i.duration_ms, greatest(0, extract(epoch FROM now() - e.started_at))::float8 * 1000
+        ))::bigint AS duration_ms
 ), inbox AS (
     INSERT INTO outcome_inbox
         (id, execution_id, schedule_id, status, outcome, duration_ms, completed_at)

@@ -32,6 +32,7 @@ from scheduler_app import (
     sending,
     system,
 )
+from scheduler_app.ahead import Ahead
 from scheduler_app.outlook import Outlook
 
 HOUSEKEEPING_SECONDS: Final = 1.0
@@ -51,6 +52,7 @@ class Metronome:
         self._made_room_at = float("-inf")
         self._kept_house_at = float("-inf")
         self._rescued_at = float("-inf")
+        self._ahead = Ahead()
         self.is_broker_away = False
         self._has_planned = False
         self._has_more_outcomes = False
@@ -85,11 +87,12 @@ class Metronome:
             yield self._make_room
         if not self._has_planned:
             yield self._plan_unplanned
-        if seen.is_due:
-            yield dispatcher.dispatch_due
+        until_due = seen.until_due(self._ahead)
+        if until_due == 0.0:
+            yield self._dispatch
         if seen.has_outcomes:
             yield self._draw_consequences
-        is_quiet = not seen.until_due or seen.until_due > QUIET_SECONDS
+        is_quiet = not until_due or until_due > QUIET_SECONDS
         if now - self._kept_house_at >= HOUSEKEEPING_SECONDS * (1 if is_quiet else 2):
             yield self._keep_house
         if now - self._rescued_at >= env.rescue_seconds:
@@ -99,9 +102,10 @@ class Metronome:
         """Until the next fire; a moment while what is due belongs to another beat."""
         if self._has_more_outcomes:
             return 0.0
-        if seen.until_due is None:
+        until_due = seen.until_due(self._ahead)
+        if until_due is None:
             return env.tick_seconds
-        return min(seen.until_due or SHORTEST_REST_SECONDS, env.tick_seconds)
+        return min(until_due or SHORTEST_REST_SECONDS, env.tick_seconds)
 
     @staticmethod
     def _try(duty: Callable[[], object]) -> bool:
@@ -113,6 +117,9 @@ class Metronome:
             logger.exception("%s failed; the next round tries again", duty.__name__)
             return False
         return True
+
+    def _dispatch(self) -> None:
+        dispatcher.dispatch_due(self._ahead)
 
     def _make_room(self) -> None:
         partitions.ensure_ahead(clock.now())
@@ -134,6 +141,7 @@ class Metronome:
         problem = ""
         try:
             epoch.keep()
+            sending.share_predictions()
             sending.republish_overdue()
         except queues.BrokerAway as error:
             problem = f"Redis is away: {error}"

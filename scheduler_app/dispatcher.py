@@ -23,6 +23,7 @@ from executions_app.database_errors import is_of_the_database
 from executions_app.outbox import Message
 from executions_app.states import SchedulerException
 from scheduler_app import due, fires, firing, sending, system
+from scheduler_app.ahead import SECONDS, Ahead
 from scheduler_app.due import Due
 from scheduler_app.fires import Planned
 from scheduler_app.models import Schedule
@@ -46,12 +47,12 @@ class Round:
     unsent: int = 0
 
 
-def dispatch_due() -> Round:
-    """Dispatch everything that is due now, batch by batch."""
+def dispatch_due(ahead: Ahead | None = None) -> Round:
+    """Dispatch everything that is due now, batch by batch; given an Ahead, also what is soon."""
     done = Round()
     limit = min(FIRST_BATCH, env.scheduler_batch_size)
     for _ in range(MAX_BATCHES):
-        taken = _fire_batch(done, limit=limit)
+        taken = _fire_batch(done, limit=limit, ahead=ahead)
         released = release_due(done=done)
         if taken < limit and released < env.scheduler_batch_size:
             break
@@ -59,9 +60,9 @@ def dispatch_due() -> Round:
     return done
 
 
-def _fire_batch(done: Round, *, limit: int) -> int:
+def _fire_batch(done: Round, *, limit: int, ahead: Ahead | None) -> int:
     try:
-        taken, messages = _fire(done, limit=limit)
+        taken, messages = _fire(done, limit=limit, ahead=ahead)
     except (DatabaseError, SchedulerException):
         logger.exception("A batch failed as a whole; its schedules are dispatched one by one")
         return _fire_one_by_one(done)
@@ -96,12 +97,17 @@ def fire_if_running(schedule_id: UUID) -> None:
         done.unsent += sending.send(messages)
 
 
-def _fire(done: Round, *, limit: int, only: UUID | None = None) -> tuple[int, list[Message]]:
+def _fire(
+    done: Round, *, limit: int, only: UUID | None = None, ahead: Ahead | None = None
+) -> tuple[int, list[Message]]:
+    seconds = SECONDS if ahead else 0.0
     with transaction.atomic():
-        taken = due.take(limit=limit) if only is None else due.take_one(only)
+        taken = due.take_one(only) if only else due.take(limit=limit, ahead_seconds=seconds)
         if not taken:
             return 0, []
         planned, recorded = _decide_and_write(taken, done)
+    if ahead and len(taken) < limit:
+        ahead.note_look(due.instant(taken[0].now))
     sent = {one for one in recorded if one is not None}
     done.fired += len(recorded)
     done.queued += len(sent)
@@ -112,6 +118,8 @@ def _fire(done: Round, *, limit: int, only: UUID | None = None) -> tuple[int, li
 def _decide_and_write(taken: list[Due], done: Round) -> tuple[list[Planned], list[UUID | None]]:
     now = due.instant(taken[0].now)
     busy = due.busy([one.id for one in taken if one.overlap_policy == OverlapPolicy.SKIP])
+    if busy:  # what is active now may have ended by then
+        taken = [one for one in taken if one.id not in busy or not one.is_early]
     planned, broken = fires.plan(taken, busy=busy, now=now)
     for one, error in broken:
         row = Schedule(id=UUID(one.id), name=one.name, owner_id=one.owner_id)

@@ -29,7 +29,8 @@ DUE: Final = f"""
 SELECT due.* FROM unnest(ARRAY[{", ".join(f"'{one}'" for one in Priority)}]) AS p(priority)
 CROSS JOIN LATERAL (
     SELECT {COLUMNS} FROM task_schedules t
-    WHERE t.priority = p.priority AND t.enabled AND t.next_run_at <= now()
+    WHERE t.priority = p.priority AND t.enabled
+        AND t.next_run_at <= now() + interval '1 second' * {{ahead}}
     ORDER BY t.next_run_at LIMIT {{limit}} FOR UPDATE SKIP LOCKED
 ) AS due LIMIT {{limit}}
 """  # noqa: S608  composed of constants of this module only
@@ -78,10 +79,18 @@ class Due(NamedTuple):
         """All that decides what becomes of its fires, from `next_run_at` to `retry_policy`."""
         return self[1:11]
 
+    @property
+    def is_early(self) -> bool:
+        """True if its instant is still to come."""
+        return instant(self.next_run_at) > instant(self.now)
 
-def take(*, limit: int) -> list[Due]:
-    """Lock up to `limit` due schedules that nobody else has locked, by priority, then time."""
-    return _read(prepared.execute(_statement(limit)).fetchall())
+
+def take(*, limit: int, ahead_seconds: float = 0.0) -> list[Due]:
+    """Lock up to `limit` due schedules that nobody else has locked, by priority, then time.
+
+    With `ahead_seconds` also those that come due within that time.
+    """
+    return _read(prepared.execute(_statement(limit, ahead_seconds)).fetchall())
 
 
 def take_one(schedule_id: UUID) -> list[Due]:
@@ -113,6 +122,6 @@ def _read(rows: Sequence[tuple[object, ...]]) -> list[Due]:
 
 
 @cache
-def _statement(limit: int) -> str:
+def _statement(limit: int, ahead_seconds: float) -> str:
     # As a parameter the limit would be unknown when the statement is planned, once and for all.
-    return DUE.format(limit=limit)
+    return DUE.format(limit=limit, ahead=ahead_seconds)

@@ -57,7 +57,8 @@ def plan(
 ) -> tuple[list[Planned], list[tuple[Due, Exception]]]:
     """Decide for every due schedule; a row that makes no sense is answered with its error.
 
-    What is decided for one row holds for every other that differs in nothing decisive.
+    What is decided for one row holds for every other that differs in nothing decisive. A schedule
+    that is not due yet is decided as of its instant.
     """
     decisions: dict[tuple[object, ...], Decision] = {}
     new_ids = ids.stream(now)
@@ -68,7 +69,9 @@ def plan(
         try:
             decision = decisions.get(key)
             if decision is None:
-                decision = decisions[key] = _decide(one, has_active=one.id in busy, now=now)
+                decided_at = max(now, instant(one.next_run_at))
+                decision = _decide(one, has_active=one.id in busy, now=decided_at)
+                decisions[key] = decision
             runs = [next(new_ids) if fire.is_run else None for fire in decision.fires]
             planned.append(Planned(one, decision, runs))
         except Exception as error:  # noqa: BLE001  a corrupt row disables itself and nobody else

@@ -24,7 +24,8 @@ SNAPSHOT: Final = """jsonb_build_object('name', s.name, 'task_type', s.task_type
 MAX_RETRIES: Final = RetryPolicy.model_fields["max_retries"].default
 EXECUTIONS: Final = f"""
     SELECT r.execution_id AS id, s.id AS schedule_id, s.owner_id, {SNAPSHOT} AS snapshot,
-        '{Trigger.TIME}' AS trigger, '{{}}'::jsonb AS parameters, r.nominal_at, now() AS due_at,
+        '{Trigger.TIME}' AS trigger, '{{}}'::jsonb AS parameters, r.nominal_at,
+        greatest(now(), r.nominal_at) AS due_at,
         '{ExecutionStatus.QUEUED}' AS status, s.priority,
         coalesce((s.retry_policy->>'max_retries')::int, {MAX_RETRIES}) + 1 AS max_attempts,
         r.execution_id::text AS correlation_id

@@ -6,10 +6,12 @@ It costs a few index probes whether a thousand schedules exist or a million.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from executions_app import prepared
 from executions_app.states import Priority
+from scheduler_app.ahead import Ahead
 
 FIRST_FIRES: Final = ", ".join(
     f"""(SELECT min(next_run_at) FROM task_schedules
@@ -17,12 +19,9 @@ FIRST_FIRES: Final = ", ".join(
     for one in Priority
 )
 LOOK: Final = f"""
-SELECT scheduler_running,
-    extract(epoch FROM least({FIRST_FIRES}) - now())::float8,
-    extract(epoch FROM (
-        SELECT min(due_at) FROM task_executions WHERE status = 'pending' AND held_by = ''
-            AND (attempt = 0 OR error_recovery_running)
-    ) - now())::float8,
+SELECT scheduler_running, now(), least({FIRST_FIRES}),
+    (SELECT min(due_at) FROM task_executions WHERE status = 'pending' AND held_by = ''
+        AND (attempt = 0 OR error_recovery_running)),
     (SELECT id FROM outcome_inbox ORDER BY id LIMIT 1) IS NOT NULL
 FROM system_state
 """  # noqa: S608  composed of constants of this module only
@@ -30,22 +29,27 @@ FROM system_state
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What a beat sees at one instant, by PostgreSQL's clock; seconds, negative when overdue."""
+    """What a beat sees at one instant, by PostgreSQL's clock."""
 
     is_running: bool
-    until_fire: float | None
-    until_release: float | None
+    now: datetime
+    first_fire_at: datetime | None
+    first_release_at: datetime | None
     has_outcomes: bool
 
-    @property
-    def until_due(self) -> float | None:
-        """How long until something may be dispatched, at least 0; None if nothing is to come."""
-        known = [one for one in (self.until_fire, self.until_release) if one is not None]
-        return max(0.0, min(known)) if known and self.is_running else None
+    def until_due(self, ahead: Ahead) -> float | None:
+        """Seconds until something may be dispatched, at least 0; None if nothing is to come.
 
-    @property
-    def is_due(self) -> bool:
-        return self.until_due == 0.0
+        Fires may be `ahead` of their instant, releases are not.
+        """
+        if not self.is_running:
+            return None
+        known = []
+        if self.first_fire_at is not None:
+            known.append(ahead.seconds_until(self.first_fire_at, now=self.now))
+        if self.first_release_at is not None:
+            known.append(max(0.0, (self.first_release_at - self.now).total_seconds()))
+        return min(known, default=None)
 
 
 def look() -> Outlook:

@@ -35,6 +35,11 @@ def send(messages: Sequence[Message]) -> int:
     return 0
 
 
+def share_predictions() -> None:
+    """Tell other beats what was learned here, and learn what they tell; raises BrokerAway."""
+    predictions.adopt(queues.exchange(predictions.take_news()))
+
+
 def republish_overdue() -> int:
     """Publish queued executions again whose message must have been lost.
 

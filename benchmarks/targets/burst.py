@@ -31,6 +31,7 @@ def measure(bench: Bench) -> Measured:
     ours.programs.start([*programs.BEATS, *programs.WORKERS])
     try:
         starts(bench, WARM_UP, of=EXIST)
+        ours.wait_settled(seconds=DONE_SECONDS)  # how long they take is known from now on
         found = bench.repeat(lambda: _percentiles(OURS, starts(bench, COUNT, of=EXIST)))
     finally:
         ours.programs.stop()

@@ -19,7 +19,7 @@ from config.env import env
 from executions_app import clock, lifecycle, partitions
 from executions_app.ids import new as new_id
 from executions_app.models import Execution, OutcomeInbox, SystemState
-from scheduler_app import dispatcher, epoch, outlook, queues
+from scheduler_app import ahead, epoch, outlook, queues
 from scheduler_app.beat import (
     HOUSEKEEPING_SECONDS,
     QUIET_SECONDS,
@@ -27,6 +27,7 @@ from scheduler_app.beat import (
     Metronome,
 )
 from scheduler_app.models import FireRecord, Schedule
+from scheduler_app.outlook import Outlook
 
 MakeSchedule = Callable[..., Schedule]
 SECOND = timedelta(seconds=1)
@@ -59,15 +60,20 @@ def test_an_idle_round_is_one_statement(make_schedule: MakeSchedule) -> None:
     assert 0 < wait <= env.tick_seconds
 
 
+def first_fire_in(seconds: float) -> Outlook:
+    seen = outlook.look()
+    return replace(seen, first_fire_at=seen.now + timedelta(seconds=seconds))
+
+
 def test_duties_that_can_wait_do_not_begin_just_before_a_fire(make_schedule: MakeSchedule) -> None:
     schedule = make_schedule()
     metronome = Metronome()
     metronome.beat()
     metronome._kept_house_at = time.monotonic() - HOUSEKEEPING_SECONDS
-    seen = replace(outlook.look(), until_fire=QUIET_SECONDS / 2)
+    seen = first_fire_in(ahead.SECONDS + QUIET_SECONDS / 2)
 
     just_before = list(metronome._duties(seen))
-    long_before = list(metronome._duties(replace(seen, until_fire=2 * QUIET_SECONDS)))
+    long_before = list(metronome._duties(first_fire_in(ahead.SECONDS + 2 * QUIET_SECONDS)))
     metronome._kept_house_at = time.monotonic() - 2 * HOUSEKEEPING_SECONDS
     put_off_too_long = list(metronome._duties(seen))
 
@@ -82,7 +88,7 @@ def test_due_work_comes_before_the_house(make_schedule: MakeSchedule) -> None:
 
     duties = list(metronome._duties(outlook.look()))
 
-    assert duties.index(dispatcher.dispatch_due) < duties.index(metronome._keep_house)
+    assert duties.index(metronome._dispatch) < duties.index(metronome._keep_house)
 
 
 def test_a_backlog_of_outcomes_lets_no_beat_rest(make_schedule: MakeSchedule) -> None:

@@ -16,7 +16,8 @@ from django.test.utils import CaptureQueriesContext
 from errors_app.models import ErrorRecord
 from executions_app import clock, ids, outbox, partitions
 from executions_app.models import AuditEntry, Execution, SystemState
-from scheduler_app import dispatcher, due, outlook, queues, sending, system
+from scheduler_app import ahead, dispatcher, due, outlook, queues, sending, system
+from scheduler_app.ahead import Ahead
 from scheduler_app.models import FireRecord, Schedule
 
 MakeSchedule = Callable[..., Schedule]
@@ -340,13 +341,13 @@ def test_a_stopped_system_keeps_what_is_triggered_by_hand_until_it_is_started(
 
 @pytest.mark.django_db
 def test_the_sleep_ends_with_the_next_due_instant(make_schedule: MakeSchedule) -> None:
-    assert outlook.look().until_due is None
+    assert outlook.look().until_due(Ahead()) is None
     make_schedule()
 
-    seconds = outlook.look().until_due
+    seconds = outlook.look().until_due(Ahead())
 
     assert seconds is not None
-    assert 0 < seconds <= 60
+    assert 0 < seconds <= 60 - ahead.SECONDS
 
 
 @pytest.mark.django_db

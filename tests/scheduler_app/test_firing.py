@@ -14,6 +14,7 @@ from executions_app import clock, ids, prepared
 from executions_app.audit import Actor
 from executions_app.models import Event, Execution
 from scheduler_app import dispatcher, due, fires, outlook, schedules
+from scheduler_app.ahead import Ahead
 from scheduler_app.models import FireRecord, Schedule
 
 MakeSchedule = Callable[..., Schedule]
@@ -118,7 +119,7 @@ def test_due_schedules_are_read_from_their_index_in_order(make_schedule: MakeSch
         cursor.execute("ANALYZE task_schedules")
 
     with transaction.atomic():
-        nodes = plan_of(due._statement(20), [])
+        nodes = plan_of(due._statement(20, 0.25), [])
 
     scans = [node for node in nodes if node.get("Relation Name") == "task_schedules"]
     assert [node["Index Name"] for node in scans] == ["schedule_due"]
@@ -147,7 +148,6 @@ def test_an_outlook_tells_what_there_is_to_do(make_schedule: MakeSchedule) -> No
     make_schedule("due", late_by=SECOND)
     overdue = outlook.look()
 
-    assert (nothing.until_due, nothing.is_due) == (None, False)
-    assert later.until_due is not None
-    assert 0 < later.until_due <= 60
-    assert (overdue.until_due, overdue.is_due, overdue.has_outcomes) == (0.0, True, False)
+    assert nothing.until_due(Ahead()) is None
+    assert 0 < (later.until_due(Ahead()) or 0) <= 60
+    assert (overdue.until_due(Ahead()), overdue.has_outcomes) == (0.0, False)

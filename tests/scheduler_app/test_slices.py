@@ -77,12 +77,39 @@ def test_one_slow_run_is_remembered_for_hundreds_of_quick_ones_and_then_forgotte
 
     seen.learn("http_request", slowest_ms=1, runs=300)
     soon = seen.of("http_request")
-    seen.learn("http_request", slowest_ms=1, runs=300)
+    seen.learn("http_request", slowest_ms=1, runs=600)
     later = seen.of("http_request")
 
     assert soon is not None
     assert later is not None
     assert soon > slices.QUICK_MS > later >= 1
+
+
+def test_runs_that_are_alike_are_predicted_by_their_mean() -> None:
+    seen = Predictions()
+    for slowest_ms in (3, 1) * 300:
+        seen.learn("http_request", slowest_ms=slowest_ms, runs=1)
+
+    assert seen.of("http_request") == pytest.approx(2, abs=0.1)
+
+
+def test_a_type_of_which_now_and_then_one_is_slow_is_not_quick() -> None:
+    seen = Predictions()
+    for slowest_ms in (*[1] * 19, 200) * 30:
+        seen.learn("http_request", slowest_ms=slowest_ms, runs=1)
+
+    assert (seen.of("http_request") or 0) > slices.QUICK_MS
+
+
+def test_what_one_beat_has_learned_is_known_to_another() -> None:
+    one, other = Predictions(), Predictions()
+    one.learn("http_request", slowest_ms=3, runs=10)
+
+    other.adopt({**one.take_news(), "corrupt": "no number"})
+
+    assert other.of("http_request") == one.of("http_request")
+    assert other.of("corrupt") is None
+    assert one.take_news() == {}
 
 
 def test_a_schedule_that_ran_often_speaks_for_itself() -> None:
