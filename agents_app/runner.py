@@ -220,6 +220,7 @@ def _carry_out(one: Held) -> Leave:
         output=outcome.output,
         outcome=Recorded(outcome.detail),
         duration_ms=ran_ms,
+        began_after_ms=max(0.0, began - claimed.begins_at) * 1000,
     )
 
 

@@ -68,7 +68,8 @@ class Claimed:
 class Leave:
     """A move of one execution out of `running`, fenced by its lease token.
 
-    `duration_ms` is how long it ran, where that is less than the time since its claim.
+    `duration_ms` is how long it ran, where that is less than the time since its claim;
+    `began_after_ms` how long it waited before, for its turn or its instant.
     """
 
     execution_id: UUID
@@ -83,6 +84,7 @@ class Leave:
     is_dead_letter: bool = False
     travels_alone: bool = False
     duration_ms: float | None = None
+    began_after_ms: float = 0.0
 
 
 def claim(requests: Sequence[Claim], *, lease_seconds: float) -> list[Claimed | None]:
@@ -141,6 +143,7 @@ def _columns(move: Leave) -> tuple[object, ...]:
         move.is_dead_letter,
         move.travels_alone,
         move.duration_ms,
+        move.began_after_ms,
     )
 
 

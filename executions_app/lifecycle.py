@@ -141,6 +141,7 @@ def completion(
     output: Any,
     outcome: Outcome = Outcome.OK,
     duration_ms: float | None = None,
+    began_after_ms: float = 0.0,
 ) -> Leave:
     """The one good outcome of an execution, to be stored by `leave_all`."""
     text, truncated = scrub.storable_json(output, max_bytes=env.result_max_bytes)
@@ -152,6 +153,7 @@ def completion(
         result=text,
         result_truncated=truncated,
         duration_ms=duration_ms,
+        began_after_ms=began_after_ms,
     )
 
 
@@ -184,9 +186,7 @@ def leave_all(moves: Sequence[Leave]) -> list[LostRace | DataError | None]:
 
 def stop_now(held: Claimed) -> None:
     """In the caller's transaction: cancelled, for a failed or lost attempt that was to stop."""
-    leave_now(
-        Leave(held.id, held.lease_token, ExecutionStatus.CANCELLED, Outcome.CANCELLED),
-    )
+    leave_now(Leave(held.id, held.lease_token, ExecutionStatus.CANCELLED, Outcome.CANCELLED))
 
 
 def send_alone(held: Claimed) -> None:

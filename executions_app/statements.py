@@ -143,9 +143,9 @@ LEAVE: Final = f"""
 WITH input AS (
     SELECT * FROM unnest(
         %s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::bool[], %s::timestamptz[],
-        %s::int[], %s::uuid[], %s::bool[], %s::bool[], %s::float8[]
+        %s::int[], %s::uuid[], %s::bool[], %s::bool[], %s::float8[], %s::float8[]
     ) AS i(id, token, status, outcome, result, result_truncated, due_at, attempts_back,
-           last_error_id, is_dead_letter, travels_alone, duration_ms)
+           last_error_id, is_dead_letter, travels_alone, duration_ms, began_after_ms)
 ), held AS (
     SELECT i.id, i.token FROM (SELECT id, token FROM input ORDER BY id) i CROSS JOIN LATERAL (
         SELECT FROM task_executions e
@@ -162,6 +162,7 @@ WITH input AS (
         last_error_id = coalesce(i.last_error_id, e.last_error_id),
         travels_alone = e.travels_alone OR i.travels_alone,
         lease_token = NULL, lease_expires_at = NULL,
+        started_at = e.started_at + i.began_after_ms * interval '1 millisecond',
         published_at = NULL, publish_count = 0,
         queued_at = CASE WHEN i.status = 'queued' THEN now() ELSE e.queued_at END,
         completed_at = CASE WHEN i.status IN ('completed', 'failed', 'cancelled') THEN now() END,
