@@ -71,6 +71,9 @@ class Env(BaseSettings):
     scheduler_check_interval: int | None = Field(
         None, description="milliseconds; read as SCHEDULER_TICK_SECONDS when given"
     )
+    scheduler_ahead_ms: int = Field(
+        250, ge=0, le=1000, description="fires are prepared so long before their instant"
+    )
     scheduler_batch_size: int = Field(1000, ge=1, le=5000)
     scheduler_max_concurrent: int = Field(5, ge=1, description="simultaneous agent runs")
     scheduler_max_retries: int = Field(3, ge=0, le=100)

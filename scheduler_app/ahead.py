@@ -9,24 +9,23 @@ fire waits, and is dispatched when it is due.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Final
 
-SECONDS: Final = 0.25
-"""How long before its instant a fire may be written down; an edit after that comes too late."""
+from config.env import env
 
 
 class Ahead:
-    """How far one beat has looked ahead."""
+    """How far one beat has looked ahead; `seconds` before its instant a fire may be written down."""
 
     def __init__(self) -> None:
+        self.seconds = env.scheduler_ahead_ms / 1000
         self._looked_until: datetime | None = None
 
     def note_look(self, now: datetime) -> None:
         """At `now` all was taken that can be fired ahead; what is left waits for its instant."""
-        self._looked_until = now + timedelta(seconds=SECONDS)
+        self._looked_until = now + timedelta(seconds=self.seconds)
 
     def seconds_until(self, first: datetime, *, now: datetime) -> float:
         """When to dispatch, if `first` is the first fire to come; 0: now."""
         is_left_over = self._looked_until is not None and first <= self._looked_until
-        early = 0.0 if is_left_over else SECONDS
+        early = 0.0 if is_left_over else self.seconds
         return max(0.0, (first - now).total_seconds() - early)

@@ -23,7 +23,7 @@ from executions_app.database_errors import is_of_the_database
 from executions_app.outbox import Message
 from executions_app.states import SchedulerException
 from scheduler_app import due, fires, firing, sending, system
-from scheduler_app.ahead import SECONDS, Ahead
+from scheduler_app.ahead import Ahead
 from scheduler_app.due import Due
 from scheduler_app.fires import Planned
 from scheduler_app.models import Schedule
@@ -100,7 +100,7 @@ def fire_if_running(schedule_id: UUID) -> None:
 def _fire(
     done: Round, *, limit: int, only: UUID | None = None, ahead: Ahead | None = None
 ) -> tuple[int, list[Message]]:
-    seconds = SECONDS if ahead else 0.0
+    seconds = ahead.seconds if ahead else 0.0
     with transaction.atomic():
         taken = due.take_one(only) if only else due.take(limit=limit, ahead_seconds=seconds)
         if not taken:

@@ -9,7 +9,7 @@ import pytest
 from executions_app import clock, lifecycle
 from executions_app.audit import SYSTEM
 from executions_app.models import Execution
-from scheduler_app import ahead, dispatcher, outlook, queues, schedules
+from scheduler_app import dispatcher, outlook, queues, schedules
 from scheduler_app.ahead import Ahead
 from scheduler_app.models import FireRecord, Schedule
 from scheduler_app.schedules import current
@@ -17,7 +17,7 @@ from tests.scheduler_app.conftest import MakeSchedule, move_into_the_past
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-SOON = timedelta(seconds=ahead.SECONDS * 0.9)
+SOON = timedelta(seconds=Ahead().seconds * 0.9)
 LATER = timedelta(seconds=30)
 MINUTE = timedelta(minutes=1)
 
@@ -77,7 +77,7 @@ def test_whether_something_is_still_active_is_asked_at_the_instant(
 
     assert (early.fired, at_its_instant.fired) == (0, 1)
     assert until_due is not None
-    assert 0 <= until_due <= ahead.SECONDS
+    assert 0 <= until_due <= Ahead().seconds
     assert FireRecord.objects.get().reason == "dispatched"
 
 
@@ -114,7 +114,7 @@ def test_a_beat_wakes_up_ahead_of_the_first_fire(make_schedule: MakeSchedule) ->
 
     assert seen.first_fire_at is not None
     until_fire = (seen.first_fire_at - seen.now).total_seconds()
-    assert until_due == pytest.approx(until_fire - ahead.SECONDS)
+    assert until_due == pytest.approx(until_fire - Ahead().seconds)
 
 
 def test_a_one_time_schedule_is_fired_once(make_schedule: MakeSchedule) -> None:

@@ -19,7 +19,8 @@ from config.env import env
 from executions_app import clock, lifecycle, partitions
 from executions_app.ids import new as new_id
 from executions_app.models import Execution, OutcomeInbox, SystemState
-from scheduler_app import ahead, epoch, outlook, queues
+from scheduler_app import epoch, outlook, queues
+from scheduler_app.ahead import Ahead
 from scheduler_app.beat import (
     HOUSEKEEPING_SECONDS,
     QUIET_SECONDS,
@@ -70,10 +71,10 @@ def test_duties_that_can_wait_do_not_begin_just_before_a_fire(make_schedule: Mak
     metronome = Metronome()
     metronome.beat()
     metronome._kept_house_at = time.monotonic() - HOUSEKEEPING_SECONDS
-    seen = first_fire_in(ahead.SECONDS + QUIET_SECONDS / 2)
+    seen = first_fire_in(Ahead().seconds + QUIET_SECONDS / 2)
 
     just_before = list(metronome._duties(seen))
-    long_before = list(metronome._duties(first_fire_in(ahead.SECONDS + 2 * QUIET_SECONDS)))
+    long_before = list(metronome._duties(first_fire_in(Ahead().seconds + 2 * QUIET_SECONDS)))
     metronome._kept_house_at = time.monotonic() - 2 * HOUSEKEEPING_SECONDS
     put_off_too_long = list(metronome._duties(seen))
 
