@@ -14,7 +14,7 @@ from config.env import env
 
 
 class Ahead:
-    """How far one beat has looked ahead; `seconds` before its instant a fire may be written down."""
+    """How far one beat has looked; a fire may be written down `seconds` before its instant."""
 
     def __init__(self) -> None:
         self.seconds = env.scheduler_ahead_ms / 1000

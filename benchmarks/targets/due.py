@@ -1,7 +1,8 @@
 """T3 and T4: from the instant at which schedules are due to the last message in Redis.
 
-The two beats of the Procfile, told to prepare nothing before the instant, and no worker. Every execution row and fire record is committed before
-its message, so the last message is the last of everything.
+The two beats of the Procfile, told to prepare nothing before the instant, and no worker. Every
+execution row and fire record is committed before its message, so the last message is the last of
+everything.
 """
 
 from __future__ import annotations
