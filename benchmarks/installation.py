@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,6 +132,12 @@ class Installation:
                 raise MeasurementImpossible(
                     f"{done} of {count} executions were completed after {seconds:g} s"
                 )
+            time.sleep(0.1)
+
+    def wait_started(self, wanted: Collection[str], *, seconds: float) -> None:
+        """Until each of these clocked executions has started, or the time is over."""
+        ends = time.monotonic() + seconds
+        while time.monotonic() < ends and not self.starts().keys() >= set(wanted):
             time.sleep(0.1)
 
     def wait_settled(self, *, seconds: float) -> None:

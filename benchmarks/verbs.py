@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from itertools import islice
 from statistics import median
 from typing import Any, Final, TypeVar
@@ -16,9 +17,10 @@ from benchmarks.handlers import TASK_TYPE
 from benchmarks.quantities import percentile
 from executions_app import clock, ids, lifecycle, partitions
 from executions_app.audit import SYSTEM
+from executions_app.models import Execution
 from executions_app.outbox import Message
 from executions_app.states import ExecutionStatus, Trigger
-from scheduler_app import definition, queues, schedules
+from scheduler_app import definition, dispatcher, limits, queues, schedules
 from scheduler_app.beat import Metronome
 from scheduler_app.models import Schedule
 
@@ -27,6 +29,7 @@ Thing = TypeVar("Thing")
 AT_ONCE: Final = 1_000
 GIVE_UP_SECONDS: Final = 120.0
 LOOK_SECONDS: Final = 0.005
+LATER: Final = timedelta(hours=1)
 SNAPSHOT: Final = {
     "name": "benchmark",
     "timeout_ms": 300_000,
@@ -70,6 +73,42 @@ def urgent(*, backlog: int, backlog_seconds: float, count: int) -> dict[str, Any
     began = time.time()
     _publish([_message(one, "critical", None) for one in critical], None)
     return {"published_at": began, "critical": [str(one) for one in critical]}
+
+
+def limit(*, key: str, most: int | None) -> dict[str, Any]:
+    """Let so many executions of a key be active at once; None lifts the limit."""
+    if most is None:
+        limits.remove(key, actor=SYSTEM)
+    else:
+        limits.put(limits.parse({"key": key, "max_concurrent": most}), actor=SYSTEM)
+    return {}
+
+
+def tenants(
+    *, loud: int, loud_seconds: float, quiet: int, rounds: int, pause_seconds: float
+) -> dict[str, Any]:
+    """One tenant's many executions, held; then one of each quiet tenant, again and again.
+
+    Answers when each execution of a quiet tenant was wanted, in seconds since the epoch.
+    """
+    kind = {"priority": "normal", "task_type": TASK_TYPE, "status": ExecutionStatus.PENDING}
+    slow, clocked = {"seconds": loud_seconds}, {"is_clocked": True}
+    later = clock.now() + LATER
+    made = [
+        _create(rounds, task_config=clocked, limit_key=f"tenant:{one}", due_at=later, **kind)
+        for one in range(quiet)
+    ]
+    _create(loud, task_config=slow, limit_key="tenant:loud", **kind)
+    due = Execution.objects.filter(status="pending", held_by="", due_at__lt=later)
+    _until(lambda: not due.exists())
+    wanted: dict[str, float] = {}
+    for ids_ in zip(*made, strict=True):
+        at = time.time()
+        lifecycle.due_now(ids_)
+        dispatcher.release_due_if_running(ids_)
+        wanted |= dict.fromkeys(map(str, ids_), at)
+        time.sleep(pause_seconds)
+    return {"wanted": wanted}
 
 
 def fill(*, count: int, task_config: Mapping[str, Any], task_type: str) -> dict[str, Any]:
@@ -152,7 +191,7 @@ def _edit(metronome: Metronome) -> tuple[float, float, bool]:
 
 
 def _create(
-    count: int, *, priority: str, task_type: str, task_config: Mapping[str, Any]
+    count: int, *, priority: str, task_type: str, task_config: Mapping[str, Any], **more: Any
 ) -> list[UUID]:
     owner, now = _owner_id(), clock.now()
     policy = definition.completed_policy({}).model_dump(mode="json")
@@ -173,10 +212,9 @@ def _create(
                         owner_id=owner,
                         snapshot=snapshot,
                         trigger=Trigger.MANUAL,
-                        due_at=now,
                         priority=priority,
                         max_attempts=4,
-                        status=ExecutionStatus.QUEUED,
+                        **{"due_at": now, "status": ExecutionStatus.QUEUED, **more},
                     )
                     for one in some
                 ]
@@ -235,6 +273,8 @@ VERBS: Final[Mapping[str, Callable[..., dict[str, Any]]]] = {
     "prepare": prepare,
     "queue": queue,
     "urgent": urgent,
+    "limit": limit,
+    "tenants": tenants,
     "fill": fill,
     "ticks": ticks,
 }

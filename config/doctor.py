@@ -35,6 +35,9 @@ from scheduler_app import queues, system
 PYTHONS: Final = ((3, 11), (3, 13))
 OLDEST_POSTGRES: Final = 140_000
 OLDEST_REDIS: Final = (6, 2)
+PRIVATE_FILES: Final = (
+    "services.json", "instance.json", "session_secret", "field_encryption_key"
+)  # fmt: skip
 START: Final = "Start it with `make up`"
 LOOK: Final = "See that it runs, and that DATABASE_URL and REDIS_URL are right"
 MIGRATE: Final = "Run `manage.py migrate`"
@@ -127,7 +130,7 @@ def _data_folder() -> Verdict:
         return Level.WARN, f"{folder} does not exist yet", START
     readable = [
         path.name
-        for path in (folder / "services.json", folder / "instance.json", folder / "session_secret")
+        for path in (folder / name for name in PRIVATE_FILES)
         if path.exists() and path.stat().st_mode & 0o077
     ]
     if readable:

@@ -6,9 +6,11 @@ A wrong value stops the start and every wrong value is listed at once (`manage.p
 
 from __future__ import annotations
 
+import base64
 import os
 import secrets
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +18,7 @@ from pydantic import AfterValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+KEY_BYTES = 32
 
 
 def _split(value: str | list[str]) -> list[str]:
@@ -34,6 +37,17 @@ def _redis(url: str) -> str:
     if url and not url.startswith(("redis://", "rediss://", "unix://")):
         raise ValueError("must begin with redis://, rediss:// or unix://")
     return url
+
+
+def _fernet_keys(keys: list[str]) -> list[str]:
+    for key in keys:
+        try:
+            is_whole = len(base64.b64decode(key, altchars=b"-_", validate=True)) == KEY_BYTES
+        except ValueError:
+            is_whole = False
+        if not is_whole:
+            raise ValueError(f"each key must be the URL-safe base64 of {KEY_BYTES} random bytes")
+    return keys
 
 
 Names = Annotated[list[str], NoDecode]
@@ -60,6 +74,9 @@ class Env(BaseSettings):
     demo_url: str = Field("", description="where the demo's schedules find that server")
     django_env: Literal["development", "test", "production"] = "development"
     session_secret: str = Field("", description="Django's secret key; generated in development")
+    field_encryption_keys: Annotated[Names, AfterValidator(_fernet_keys)] = Field(
+        [], description="of secrets at rest, the newest first; generated in development"
+    )
     cadenza_admin_user: str = "admin"
     cadenza_admin_password: str = Field("", description="else generated and printed once")
     allowed_hosts: Names = ["localhost", "127.0.0.1"]
@@ -97,12 +114,17 @@ class Env(BaseSettings):
     outbound_allow: Names = Field(
         [], description="hosts, host:port and CIDRs that may be private addresses"
     )
+    webhook_max_per_minute: int = Field(
+        600, ge=1, description="deliveries that one webhook takes; further ones get 429"
+    )
     extra_handlers: Names = Field([], description="name=dotted.path, comma separated")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     chromium_path: str = Field("", description="browser of the tests")
     require_browser: bool = Field(False, description="browser tests fail instead of skipping")
 
-    @field_validator("allowed_hosts", "outbound_allow", "extra_handlers", mode="before")
+    @field_validator(
+        "allowed_hosts", "outbound_allow", "extra_handlers", "field_encryption_keys", mode="before"
+    )
     @classmethod
     def _comma_separated(cls, value: Any) -> Any:
         return _split(value)
@@ -126,8 +148,22 @@ class Env(BaseSettings):
             raise ValueError("SESSION_SECRET: must be set when DJANGO_ENV=production")
         return generated_secret(data_dir / "session_secret")
 
+    def encryption_keys(self, data_dir: Path) -> list[str]:
+        """The keys of secrets at rest, the newest first; none if production was given none."""
+        if self.field_encryption_keys or self.is_production:
+            return self.field_encryption_keys
+        return [generated_secret(data_dir / "field_encryption_key", make=_new_fernet_key)]
 
-def generated_secret(path: Path) -> str:
+
+def _new_session_secret() -> str:
+    return secrets.token_urlsafe(48)
+
+
+def _new_fernet_key() -> str:
+    return base64.urlsafe_b64encode(secrets.token_bytes(KEY_BYTES)).decode()
+
+
+def generated_secret(path: Path, *, make: Callable[[], str] = _new_session_secret) -> str:
     """The secret kept in `path` (mode 0600), made once; the first of several writers wins."""
     try:
         return path.read_text()
@@ -135,7 +171,7 @@ def generated_secret(path: Path) -> str:
         path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     draft.touch(mode=0o600)
-    draft.write_text(secrets.token_urlsafe(48))
+    draft.write_text(make())
     try:
         os.link(draft, path)
     except FileExistsError:

@@ -81,5 +81,7 @@ def _production_problems(env: Env) -> Iterator[str]:
         return
     if len(env.session_secret) < SHORTEST_SECRET:
         yield f"SESSION_SECRET: has fewer than {SHORTEST_SECRET} characters; make a longer one"
+    if not env.field_encryption_keys:
+        yield "FIELD_ENCRYPTION_KEYS: must be set, or no secret can be kept at rest"
     if "*" in env.allowed_hosts:
         yield "ALLOWED_HOSTS: '*' admits every host name; list those of this installation"

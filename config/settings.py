@@ -28,6 +28,7 @@ LOGIN_REDIRECT_URL = "/"
 
 SERVICES = embedded.addresses(env)
 SECRET_KEY = env.secret_key(Path(SERVICES.data_dir))
+FIELD_ENCRYPTION_KEYS = env.encryption_keys(Path(SERVICES.data_dir))
 
 INSTALLED_APPS = [
     "config",
@@ -175,6 +176,9 @@ SPECTACULAR_SETTINGS = {
         "ExecutionStatus": "executions_app.api.serializers.EXECUTION_STATUSES",
         "ErrorClass": "errors_app.api.serializers.ERROR_CLASSES",
         "HealthStatus": ["ok", "failing"],
+        "OverlapPolicy": "scheduler_app.api.serializers.OVERLAP_POLICIES",
+        "FireReason": "scheduler_app.api.foresight_serializers.FIRE_REASONS",
+        "BackfillStatus": "scheduler_app.api.foresight_serializers.BACKFILL_STATUSES",
     },
     "SERVE_PERMISSIONS": ["rest_framework.permissions.IsAuthenticated"],
 }

@@ -27,6 +27,7 @@ FRESH_ID: Final = (
 
 TYPES: Final[dict[str, str]] = {
     "execution:queued": "an execution stands in its queue",
+    "execution:held": "an execution that is due waits for what held_by names",
     "execution:started": "a worker claimed an execution: a new attempt runs",
     "execution:progress": "a running execution told how far it is",
     "execution:completed": "an execution ended well",
@@ -43,6 +44,7 @@ TYPES: Final[dict[str, str]] = {
     "schedule:created": "a schedule was created",
     "schedule:updated": "a schedule was edited, switched or paused",
     "schedule:deleted": "a schedule was deleted",
+    "schedule:start_refused": "an event did not start a schedule, which would have led to itself",
     "error:recorded": "an error record was written",
     "error:updated": "an error record was retried, resolved, ignored or escalated",
     "scheduler:status": "the system's state changed",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -18,34 +17,16 @@ from django.db import DataError, connection, transaction
 from django.db.models.functions import Now
 
 from config.env import env
-from executions_app import audit, clock, events, ledger, prepared, scrub, statements
+from executions_app import audit, clock, events, holding, ledger, prepared, scrub, statements
 from executions_app.audit import Actor
 from executions_app.ledger import Claimed, Leave
 from executions_app.models import Execution
+from executions_app.newcomers import NewExecution as NewExecution
+from executions_app.newcomers import columns
 from executions_app.outbox import Message
 from executions_app.states import ExecutionStatus, LostRace, Outcome, check
 
 HANDED_BACK_UNSTARTED: Final = 1
-QUEUE_ANY_DUE: Final = statements.QUEUE_DUE.format(condition="true")
-QUEUE_THESE: Final = statements.QUEUE_DUE.format(condition="id = ANY(%s::uuid[])")
-
-
-@dataclass(frozen=True, slots=True)
-class NewExecution:
-    """An execution to be recorded; `snapshot` is what the run needs of its schedule."""
-
-    id: UUID
-    schedule_id: UUID | None
-    owner_id: int
-    snapshot: Mapping[str, Any]
-    trigger: str
-    due_at: datetime
-    priority: str
-    max_attempts: int
-    status: ExecutionStatus = ExecutionStatus.PENDING
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    nominal_at: datetime | None = None
-    correlation_id: str = ""
 
 
 _claims = ledger.GroupCommit[ledger.Claim, Claimed | None](
@@ -58,29 +39,16 @@ def create(rows: Sequence[NewExecution]) -> dict[UUID, int]:
     """Insert executions in the caller's transaction; answers their short numbers by id."""
     if not rows:
         return {}
-    columns: list[list[Any]] = [
-        [one.id for one in rows],
-        [one.schedule_id for one in rows],
-        [one.owner_id for one in rows],
-        [json.dumps(one.snapshot) for one in rows],
-        [one.trigger for one in rows],
-        [json.dumps(one.parameters) for one in rows],
-        [one.nominal_at for one in rows],
-        [one.due_at for one in rows],
-        [one.status.value for one in rows],
-        [one.priority for one in rows],
-        [one.max_attempts for one in rows],
-        [one.correlation_id for one in rows],
-    ]
-    return dict(prepared.execute(statements.CREATE, columns).fetchall())
+    return dict(prepared.execute(statements.CREATE, columns(rows)).fetchall())
 
 
 def queue_due(*, limit: int, ids: Sequence[UUID] | None = None) -> list[tuple[Message, int]]:
-    """Queue pending executions whose time has come; answers each with the attempts made so far."""
-    parameters: list[Any] = [limit] if ids is None else [list(ids), limit]
-    statement = QUEUE_ANY_DUE if ids is None else QUEUE_THESE
-    rows = prepared.execute(statement, parameters).fetchall()
-    return [(Message(row[0], row[1], task_type=row[3]), row[2]) for row in rows]
+    """Queue pending executions whose time has come, whatever limits the floor above knows of.
+
+    Answers each with the attempts made so far.
+    """
+    due = holding.release(holding.NO_LIMITS, limit=limit, ids=ids)
+    return [(one.message(), one.attempt) for one in due]
 
 
 def claim(ids: Sequence[UUID], *, worker_id: str) -> list[Claimed]:

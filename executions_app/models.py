@@ -16,6 +16,7 @@ from django.db.models.functions import Now
 
 from executions_app.models_api import ApiToken as ApiToken
 from executions_app.models_api import IdempotencyKey as IdempotencyKey
+from executions_app.models_api import WebSocketSession as WebSocketSession
 from executions_app.states import (
     ExecutionStatus,
     Priority,
@@ -74,6 +75,9 @@ class Execution(models.Model):
     result = models.JSONField(null=True)
     result_truncated = models.BooleanField(default=False)
     held_by = models.TextField(default="")
+    limit_key = models.TextField(default="", db_default="", help_text="what `key:` limits count")
+    unique_key = models.TextField(default="", db_default="")
+    expires_at = models.DateTimeField(null=True, help_text="cancelled if not started by then")
     last_error_id = models.UUIDField(null=True)
     dead_letter_at = models.DateTimeField(null=True)
     discarded_at = models.DateTimeField(null=True)
@@ -117,6 +121,28 @@ class Execution(models.Model):
                 condition=Q(status="pending", held_by=""),
             ),
             models.Index(
+                name="execution_held",
+                fields=["held_by", "priority", "limit_key", "due_at"],
+                opclasses=[*["text_pattern_ops"] * 3, "timestamptz_ops"],  # read by prefix
+                condition=Q(status="pending") & ~Q(held_by=""),
+            ),
+            models.Index(
+                name="execution_limited",
+                fields=["limit_key"],
+                condition=Q(status__in=["queued", "running"]) & ~Q(limit_key=""),
+            ),
+            models.Index(
+                name="execution_unique",
+                fields=["unique_key"],
+                condition=Q(status__in=["pending", "queued", "running", "waiting"])
+                & ~Q(unique_key=""),
+            ),
+            models.Index(
+                name="execution_expiring",
+                fields=["expires_at"],
+                condition=Q(status__in=["pending", "queued"], expires_at__isnull=False, attempt=0),
+            ),
+            models.Index(
                 name="execution_queued_published",
                 fields=["published_at"],
                 condition=Q(status="queued"),
@@ -124,7 +150,7 @@ class Execution(models.Model):
             models.Index(name="execution_running", fields=["id"], condition=Q(status="running")),
             models.Index(
                 name="execution_active_of_schedule",
-                fields=["schedule_id"],
+                fields=["schedule_id", "status"],
                 condition=Q(status__in=["pending", "queued", "running", "waiting"]),
             ),
             models.Index(name="execution_failed", fields=["id"], condition=Q(status="failed")),
@@ -260,28 +286,4 @@ class SystemState(models.Model):
             models.CheckConstraint(
                 name="system_status_known", condition=one_of("status", SystemStatus)
             ),
-        ]
-
-
-class WebSocketSession(models.Model):
-    """One connection to `/ws`, from its acceptance to its close."""
-
-    id = models.UUIDField(primary_key=True)
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
-    channel = models.TextField()
-    client = models.TextField(default="")
-    subscriptions = models.JSONField(default=dict)
-    connected_at = models.DateTimeField()
-    last_ping_at = models.DateTimeField()
-    closed_at = models.DateTimeField(null=True)
-    close_code = models.IntegerField(null=True)
-
-    class Meta:
-        db_table = "websocket_sessions"
-        indexes = [
-            models.Index(
-                name="websocket_open_last_ping",
-                fields=["last_ping_at"],
-                condition=Q(closed_at__isnull=True),
-            )
         ]

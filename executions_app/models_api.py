@@ -1,9 +1,10 @@
-"""What happened at the door: the tokens of machines, and the requests that are done only once."""
+"""What happened at the door: tokens of machines, requests done only once, and live sessions."""
 
 from __future__ import annotations
 
 from django.conf import settings
 from django.db import models
+from django.db.models import Q
 from django.db.models.functions import Now
 
 
@@ -49,3 +50,27 @@ class IdempotencyKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.request} {self.key}"
+
+
+class WebSocketSession(models.Model):
+    """One connection to `/ws`, from its acceptance to its close."""
+
+    id = models.UUIDField(primary_key=True)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
+    channel = models.TextField()
+    client = models.TextField(default="")
+    subscriptions = models.JSONField(default=dict)
+    connected_at = models.DateTimeField()
+    last_ping_at = models.DateTimeField()
+    closed_at = models.DateTimeField(null=True)
+    close_code = models.IntegerField(null=True)
+
+    class Meta:
+        db_table = "websocket_sessions"
+        indexes = [
+            models.Index(
+                name="websocket_open_last_ping",
+                fields=["last_ping_at"],
+                condition=Q(closed_at__isnull=True),
+            )
+        ]

@@ -25,7 +25,8 @@ from executions_app.partitions import Partition
 
 KEPT: Final = timedelta(days=90)
 SESSIONS_KEPT: Final = timedelta(days=30)  # after their close
-REQUESTS_KEPT: Final = timedelta(hours=24)  # the memory of Idempotency-Key
+DELIVERIES_KEPT: Final = timedelta(days=30)  # a webhook that is sent again later starts anew
+REQUESTS_KEPT: Final = timedelta(hours=24)  # the memory of Idempotency-Key and of unique keys
 BATCH_ROWS: Final = 5_000
 MOST_ROWS: Final = 500_000  # deleted in one run; the next one goes on
 LOCK_WAIT: Final = "200ms"  # for a table; whoever comes to it meanwhile waits as long
@@ -44,6 +45,9 @@ ENDED: Final = """
 """
 EXECUTION_MAY_GO: Final = ENDED.format(row="r")
 EXECUTION_IS_GONE: Final = "NOT EXISTS (SELECT FROM task_executions e WHERE e.id = r.execution_id)"
+KEY_IS_FREE: Final = """coalesce(r.until, r.created_at) < %(ended_before)s AND NOT EXISTS (
+    SELECT FROM task_executions e WHERE e.id = r.execution_id AND e.completed_at IS NULL
+)"""
 MUST_STAY: Final = "SELECT EXISTS (SELECT FROM {rows} r WHERE ({may_go}) IS NOT TRUE)"
 # Asked from the few executions of that time that are left, not from each row of their history.
 IS_OF_AN_EXECUTION: Final = """
@@ -77,6 +81,8 @@ OTHERS: Final = (
     Rule("dead_letters", KEPT, f"r.handled_at < %(ended_before)s AND {EXECUTION_IS_GONE}"),
     Rule("websocket_sessions", SESSIONS_KEPT, "r.closed_at < %(ended_before)s"),
     Rule("idempotency_keys", REQUESTS_KEPT, "true", is_audited=False),
+    Rule("unique_works", REQUESTS_KEPT, KEY_IS_FREE, is_audited=False),
+    Rule("webhook_deliveries", DELIVERIES_KEPT, "true", is_audited=False),
 )
 
 

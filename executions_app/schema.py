@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from django.db import migrations
+from django.db import migrations, models
+from django.db.models import Func
 
 from executions_app import clock, partitions
 
@@ -56,6 +57,9 @@ BEGIN
 END
 $$
 """
+
+NEW_ID: Final = Func(function="cadenza_uuid7", output_field=models.UUIDField())
+"""The id that the database gives to a row which comes without one."""
 
 
 def functions() -> migrations.RunSQL:

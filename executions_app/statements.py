@@ -10,6 +10,7 @@ reads every queued row for each claim once it is not.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from executions_app.events import FRESH_ID, insert_select
@@ -23,28 +24,31 @@ LEFT: Final = """'status', status, 'outcome', outcome, 'number', number, 'name',
     'attempt', attempt,
     'due_at', due_at,
     'duration_ms', CASE WHEN completed_at IS NOT NULL THEN duration_ms END"""
+LABELS: Final = ("limit_key", "unique_key", "expires_at")
 
 
-def creating(source: str) -> str:
+def creating(source: str, *, held_by: str = "''", labels: Sequence[str] = ()) -> str:
     """The CTEs `created` (id) and `told`: the rows of `source` become executions, with their event.
 
     `source` answers id, schedule_id, owner_id, snapshot, trigger, parameters, nominal_at, due_at,
-    status (pending or queued), priority, max_attempts and correlation_id, under these names. The
-    event takes the id of its execution: random bits are dear, and no other is born with it.
+    status (pending or queued), priority, max_attempts and correlation_id, under these names, and
+    the `labels` among LABELS. The event takes the id of its execution: random bits are dear, and
+    no other is born with it.
     """
+    also = "".join(f", {one}" for one in labels)
     return f"""
 created AS (
     INSERT INTO task_executions (
         id, schedule_id, owner_id, snapshot, trigger, parameters, nominal_at, due_at, status,
         outcome, priority, queue, attempt, max_attempts, lease_extensions, worker_id,
         published_at, publish_count, slice_size, travels_alone, queued_at, progress,
-        result_truncated, held_by, correlation_id, created_at, updated_at
+        result_truncated, held_by, correlation_id, created_at, updated_at{also}
     )
     SELECT id, schedule_id, owner_id, snapshot, trigger, parameters, nominal_at,
         due_at, status, '', priority, priority, 0, max_attempts, 0, '',
         CASE WHEN status = 'queued' THEN now() END, (status = 'queued')::int, 0, false,
-        CASE WHEN status = 'queued' THEN greatest(now(), due_at) END, '{{}}', false, '',
-        correlation_id, now(), now()
+        CASE WHEN status = 'queued' THEN greatest(now(), due_at) END, '{{}}', false, {held_by},
+        correlation_id, now(), now(){also}
     FROM ({source}) AS new
     RETURNING id, number, schedule_id, owner_id, status, snapshot->>'name' AS name
 ), told AS ({
@@ -63,38 +67,19 @@ WITH {
     creating(
         '''SELECT id, schedule_id, owner_id, snapshot::jsonb AS snapshot, trigger,
             parameters::jsonb AS parameters, nominal_at, due_at, status, priority, max_attempts,
-            correlation_id
+            correlation_id, held_by, limit_key, unique_key, expires_at
         FROM unnest(
             %s::uuid[], %s::uuid[], %s::int[], %s::text[], %s::text[], %s::text[],
-            %s::timestamptz[], %s::timestamptz[], %s::text[], %s::text[], %s::int[], %s::text[]
+            %s::timestamptz[], %s::timestamptz[], %s::text[], %s::text[], %s::int[], %s::text[],
+            %s::text[], %s::text[], %s::text[], %s::timestamptz[]
         ) AS n(id, schedule_id, owner_id, snapshot, trigger, parameters, nominal_at, due_at,
-               status, priority, max_attempts, correlation_id)'''
+               status, priority, max_attempts, correlation_id, held_by, limit_key, unique_key,
+               expires_at)''',
+        held_by="held_by",
+        labels=LABELS,
     )
 }
 SELECT id, number FROM created
-"""
-
-QUEUE_DUE: Final = f"""
-WITH due AS (
-    SELECT id FROM task_executions
-    WHERE status = 'pending' AND held_by = '' AND due_at <= now() AND ({{condition}})
-        AND (attempt = 0 OR (SELECT error_recovery_running FROM system_state))
-    ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED
-), queued AS (
-    UPDATE task_executions e SET status = 'queued', queued_at = now(), published_at = now(),
-        publish_count = 1, updated_at = now()
-    WHERE e.id = ANY(ARRAY(SELECT id FROM due))
-    RETURNING e.id, e.number, e.schedule_id, e.owner_id, e.status, e.attempt, e.queue,
-        e.snapshot->>'name' AS name, e.snapshot->>'task_type' AS task_type, e.travels_alone
-), told AS ({
-    insert_select(
-        type_="'execution:queued'",
-        source="queued",
-        data="'status', status, 'number', number, 'name', name, 'attempt', attempt",
-    )
-})
-SELECT id, queue, attempt,
-    CASE WHEN attempt > 0 OR travels_alone THEN '' ELSE task_type END FROM queued
 """
 
 CLAIM: Final = f"""
@@ -103,7 +88,8 @@ WITH input AS (
 ), free AS (
     SELECT i.id FROM (SELECT id FROM input ORDER BY id) i CROSS JOIN LATERAL (
         SELECT FROM task_executions e
-        WHERE e.id = i.id AND CASE e.status WHEN 'queued' THEN e.attempt < e.max_attempts END
+        WHERE e.id = i.id AND CASE e.status WHEN 'queued' THEN e.attempt < e.max_attempts
+            AND (e.attempt > 0 OR coalesce(e.expires_at > now(), true)) END
         FOR UPDATE
     ) AS locked
 ), claimed AS (

@@ -12,6 +12,12 @@ from typing import Final
 from executions_app.models import Execution
 from executions_app.states import ExecutionStatus, Outcome
 
+HELD: Final = {
+    "limit": "Waits for room under the limit {key!r}",
+    "rate": "Waits for its turn under the rate of {key!r}",
+    "overlap": "Waits until the other executions of its schedule have ended",
+    "unique": "Waits until the execution that it replaces has ended (unique key {key!r})",
+}
 UNITS: Final = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
@@ -63,7 +69,7 @@ def why(execution: Execution, *, now: datetime) -> str:
 
 def _why_pending(execution: Execution, now: datetime) -> str:
     if execution.held_by:
-        return f"Held back by {execution.held_by}; it is looked at again every round."
+        return _why_held(execution.held_by)
     due = f"due {moment(execution.due_at, now=now)}"
     if execution.attempt:
         return (
@@ -73,6 +79,12 @@ def _why_pending(execution: Execution, now: datetime) -> str:
     if execution.due_at > now:
         return f"Not queued yet: {due}."
     return f"It is {due} and is queued by the next round, unless the scheduler is stopped."
+
+
+def _why_held(held_by: str) -> str:
+    kind, _, key = held_by.partition(":")
+    words = HELD.get(kind, "Waits for {key!r}")
+    return f"{words.format(key=key)}; it is looked at again every round."
 
 
 def _why_queued(execution: Execution, now: datetime) -> str:

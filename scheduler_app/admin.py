@@ -4,30 +4,34 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from django.contrib import admin, messages
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.contrib import admin
+from django.http import HttpRequest
 from django_celery_beat import admin as beat_admin
 from django_celery_beat import models as beat_models
 from unfold.admin import ModelAdmin
 
-from executions_app.admin_records import OwnedAdmin, RecordAdmin, Rows, Since, act_on_each, one_of
+from executions_app.admin_records import RecordAdmin, Rows, Since, act_on_each, one_of
 from executions_app.audit import Actor
 from executions_app.models import SystemState
-from executions_app.states import Priority, SchedulerException
-from scheduler_app import explain, schedules, system
+from executions_app.states import Priority
+from scheduler_app import admin_fires, policy_words, schedules, system
+from scheduler_app import admin_events as admin_events  # registers its pages
+from scheduler_app import admin_limits as admin_limits  # registers its pages
+from scheduler_app.admin_doors import DoorAdmin
 from scheduler_app.admin_form import ScheduleForm
 from scheduler_app.models import FireRecord, Schedule
 from scheduler_app.policies import FireReason
 
 COMPUTED = (
     "owner", "id", "next_run_at", "last_run_at", "last_success_at", "last_status", "run_count",
-    "success_count", "failure_count", "consecutive_failures", "missed_count", "anchor_at",
+    "success_count", "failure_count", "consecutive_failures", "missed_count", "fired_count",
+    "paused_at", "anchor_at",
     "created_at", "updated_at",
 )  # fmt: skip
 
 
 @admin.register(Schedule)
-class ScheduleAdmin(OwnedAdmin):
+class ScheduleAdmin(DoorAdmin):
     """Create, edit and delete go through `schedules`, as from every other door."""
 
     form = ScheduleForm
@@ -37,20 +41,46 @@ class ScheduleAdmin(OwnedAdmin):
     list_filter: ClassVar[Any] = ("enabled", one_of("priority", Priority), Since)
     list_select_related = ("owner",)
     search_fields = ("name", "task_type", "=id")
-    readonly_fields = COMPUTED
+    readonly_fields = (*COMPUTED, "last_fires")
     fieldsets = (
         ("What", {"fields": ("name", "task_type", "task_config", "priority", "timeout_ms")}),
-        ("When", {"fields": ("trigger_type", "schedule_type", "schedule_config", "timezone")}),
+        (
+            "When",
+            {
+                "fields": (
+                    "trigger_type", "schedule_type", "schedule_config", "timezone",
+                    "trigger_config", "start_at", "end_at", "max_runs",
+                )
+            },
+        ),
+        (
+            "When not, and how much later",
+            {
+                "fields": (
+                    "execution_window", "calendar", "outside_window", "jitter_ms", "spread_ms",
+                )
+            },
+        ),
         ("Switch", {"fields": ("enabled", "paused_until", "pause_reason")}),
         (
             "Policies",
             {
                 "fields": (
                     "overlap_policy", "catchup_policy", "catchup_limit", "catchup_window_ms",
-                    "retry_policy",
+                    "retry_policy", "run_ttl_ms", "pause_after_failures",
                 )
             },
         ),
+        (
+            "How much at once",
+            {
+                "fields": (
+                    "buffer_limit", "max_concurrent", "limit_key", "unique_key", "unique_mode",
+                    "unique_for_ms",
+                )
+            },
+        ),
+        ("Why its last fires did or did not run", {"fields": ("last_fires",)}),
         ("State", {"fields": (*COMPUTED, "version")}),
     )  # fmt: skip
     actions: ClassVar[Any] = ("trigger", "enable", "disable")
@@ -58,28 +88,13 @@ class ScheduleAdmin(OwnedAdmin):
     def owned_by(self, rows: Rows, user_id: int | None) -> Rows:
         return rows.filter(owner_id=user_id)
 
+    @admin.display(description="fires")
+    def last_fires(self, row: Schedule) -> str:
+        return admin_fires.last_fires(row)
+
     @admin.display(description="when")
     def when(self, row: Schedule) -> str:
-        if not row.schedule_type:
-            return row.trigger_type
-        return explain.describe(row.schedule_type, row.schedule_config, row.timezone)
-
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        """Show a refusal (name taken, edited meanwhile) as a message; nothing was stored then."""
-        try:
-            shown: HttpResponse = super().changeform_view(
-                request, object_id, form_url, extra_context
-            )
-        except SchedulerException as error:
-            messages.error(request, str(error))
-            return HttpResponseRedirect(request.get_full_path())
-        return shown
+        return policy_words.starts(row)
 
     def save_model(
         self, request: HttpRequest, obj: Schedule, form: ScheduleForm, change: Any
@@ -97,10 +112,6 @@ class ScheduleAdmin(OwnedAdmin):
 
     def delete_model(self, request: HttpRequest, obj: Schedule) -> None:
         schedules.delete(obj.id, actor=Actor.of(request.user))
-
-    def delete_queryset(self, request: HttpRequest, queryset: Rows) -> None:
-        for one in queryset:
-            self.delete_model(request, one)
 
     @admin.action(description="Trigger now", permissions=["act"])
     def trigger(self, request: HttpRequest, rows: Rows) -> None:

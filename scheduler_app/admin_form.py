@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Any, Final
 
 from django import forms
@@ -11,49 +10,12 @@ from unfold import widgets
 from agents_app.handlers import registry
 from executions_app.states import Priority
 from scheduler_app import definition
+from scheduler_app.admin_fields import instant, json_field, number, one_of, text
 from scheduler_app.definition import Definition, InvalidDefinition, Problem
-from scheduler_app.models import Schedule
-from scheduler_app.policies import CatchupPolicy, OverlapPolicy, TriggerType
+from scheduler_app.models import Schedule, UniqueMode
+from scheduler_app.policies import CatchupPolicy, OutsideWindow, OverlapPolicy, TriggerType
 
 SCHEDULE_TYPES: Final = ("cron", "interval", "one_time")
-
-
-def _text(label: str, initial: str = "", *, help_text: str = "") -> forms.CharField:
-    return forms.CharField(
-        label=label,
-        initial=initial,
-        required=False,
-        help_text=help_text,
-        widget=widgets.UnfoldAdminTextInputWidget(),
-    )
-
-
-def _number(label: str, help_text: str = "") -> forms.IntegerField:
-    return forms.IntegerField(
-        label=label,
-        required=False,
-        help_text=help_text,
-        widget=widgets.UnfoldAdminIntegerFieldWidget(),
-    )
-
-
-def _json(label: str, help_text: str) -> forms.JSONField:
-    return forms.JSONField(
-        label=label,
-        required=False,
-        help_text=help_text,
-        widget=widgets.UnfoldAdminTextareaWidget(),
-    )
-
-
-def _one_of(label: str, values: type[StrEnum], initial: StrEnum) -> forms.ChoiceField:
-    return forms.ChoiceField(
-        label=label,
-        choices=[(one.value, one.value) for one in values],
-        initial=initial.value,
-        required=False,
-        widget=widgets.UnfoldAdminSelectWidget(),
-    )
 
 
 def _task_types() -> list[tuple[str, str]]:
@@ -63,8 +25,8 @@ def _task_types() -> list[tuple[str, str]]:
 class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
     """Leaves the row alone: what it understood is in `definition`, for `schedules` to store."""
 
-    name = _text("Name")
-    trigger_type = _one_of("Trigger", TriggerType, TriggerType.TIME_BASED)
+    name = text("Name")
+    trigger_type = one_of("Trigger", TriggerType, TriggerType.TIME_BASED)
     schedule_type = forms.ChoiceField(
         label="Kind of schedule",
         choices=[("", "none"), *((one, one) for one in SCHEDULE_TYPES)],
@@ -72,29 +34,54 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at
         required=False,
         widget=widgets.UnfoldAdminSelectWidget(),
     )
-    schedule_config = _json(
+    schedule_config = json_field(
         "When",
         '{"cron": "0 9 * * *"}, {"every": "30 minutes"} or {"run_at": "2026-12-01T09:00:00Z"}',
     )
-    timezone = _text("Time zone", "UTC", help_text="IANA name, such as Europe/Berlin")
+    timezone = text("Time zone", "UTC", help_text="IANA name, such as Europe/Berlin")
     task_type = forms.ChoiceField(
         label="Task type", choices=_task_types, widget=widgets.UnfoldAdminSelectWidget()
     )
-    task_config = _json("Task config", '{"command": ["echo", "hello"]}, {"url": "https://..."}')
-    priority = _one_of("Priority", Priority, Priority.NORMAL)
+    task_config = json_field(
+        "Task config", '{"command": ["echo", "hello"]}, {"url": "https://..."}'
+    )
+    priority = one_of("Priority", Priority, Priority.NORMAL)
     enabled = forms.BooleanField(
         initial=True, required=False, widget=widgets.UnfoldBooleanSwitchWidget()
     )
-    paused_until = forms.SplitDateTimeField(
-        required=False, widget=widgets.UnfoldAdminSplitDateTimeWidget(), help_text="UTC"
+    paused_until = instant("Paused until")
+    pause_reason = text("Reason of the pause")
+    timeout_ms = number("Time limit (ms)", "empty: EXECUTION_TIMEOUT_SECONDS")
+    overlap_policy = one_of("When the last run still runs", OverlapPolicy, OverlapPolicy.SKIP)
+    catchup_policy = one_of("Missed fires", CatchupPolicy, CatchupPolicy.LATEST)
+    catchup_limit = number("Most missed fires to run", "for 'all', from 1 to 100")
+    catchup_window_ms = number("Missed fires are too old after (ms)", "empty: never")
+    retry_policy = json_field(
+        "Retry policy", '{"max_retries": 3}; what is left out has its default'
     )
-    pause_reason = _text("Reason of the pause")
-    timeout_ms = _number("Time limit (ms)", "empty: EXECUTION_TIMEOUT_SECONDS")
-    overlap_policy = _one_of("When the last run still runs", OverlapPolicy, OverlapPolicy.SKIP)
-    catchup_policy = _one_of("Missed fires", CatchupPolicy, CatchupPolicy.LATEST)
-    catchup_limit = _number("Most missed fires to run", "for 'all', from 1 to 100")
-    catchup_window_ms = _number("Missed fires are too old after (ms)", "empty: never")
-    retry_policy = _json("Retry policy", '{"max_retries": 3}; what is left out has its default')
+    trigger_config = json_field(
+        "What starts it",
+        'event_driven: {"source": "internal", "event": "execution:failed"}; '
+        'dependent: {"upstreams": ["nightly report"], "on": "success", "mode": "any"}',
+    )
+    start_at = instant("No fire before")
+    end_at = instant("No fire after")
+    max_runs = number("Finished after so many runs", "empty: never")
+    execution_window = json_field(
+        "Execution window", '{"hours": ["09:00-17:00"], "weekdays": ["mon", "fri"]}; empty: always'
+    )
+    calendar = text("Business calendar", help_text="name or id; empty: none")
+    outside_window = one_of("Outside of these", OutsideWindow, OutsideWindow.SKIP)
+    jitter_ms = number("Jitter (ms)", "each fire starts so much later at most")
+    spread_ms = number("Spread (ms)", "all fires start later by one part of this")
+    buffer_limit = number("Most that wait", "for 'buffer_all'; empty: 100")
+    run_ttl_ms = number("Dropped if not started after (ms)", "empty: never")
+    pause_after_failures = number("Pauses itself after so many failures in a row", "empty: never")
+    max_concurrent = number("Most at once", "for overlap 'allow'; empty: any number")
+    limit_key = text("Limit key", help_text="such as tenant:{tenant}")
+    unique_key = text("Unique key", help_text="such as order:{order_id}; empty: not unique")
+    unique_mode = one_of("Unique", UniqueMode, UniqueMode.WHILE_ACTIVE)
+    unique_for_ms = number("Unique for (ms)", "for 'for_time' and 'debounce'")
     version = forms.IntegerField(required=False, widget=forms.HiddenInput())
 
     class Meta:

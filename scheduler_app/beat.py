@@ -20,25 +20,33 @@ from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 
 from config.env import env
 from errors_app import rescuer
-from executions_app import clock, partitions
+from executions_app import clock, expiry, partitions
 from executions_app.database_errors import is_away
 from scheduler_app import (
+    admission,
+    backfills,
     consequences,
     dispatcher,
     epoch,
+    holds,
     outlook,
+    pauses,
     queues,
+    rates,
     schedules,
     sending,
     system,
 )
 from scheduler_app.ahead import Ahead
 from scheduler_app.outlook import Outlook
+from scheduler_app.sources import internal
 
 HOUSEKEEPING_SECONDS: Final = 1.0
 ROOM_SECONDS: Final = 600.0  # partitions are made months ahead
 AFTER_TROUBLE_SECONDS: Final = 1.0
 SHORTEST_REST_SECONDS: Final = 0.01  # what is due and locked elsewhere must not keep a CPU busy
+LET_GO_SECONDS: Final = 10.0
+LET_GO: Final = 100
 QUIET_SECONDS: Final = 0.05  # duties that can wait do not begin this shortly before a fire
 
 logger = logging.getLogger(__name__)
@@ -56,6 +64,10 @@ class Metronome:
         self.is_broker_away = False
         self._has_planned = False
         self._has_more_outcomes = False
+        self._held = holds.Held()
+        self._let_go_after = ""
+        self._let_go_at = float("-inf")
+        self._has_backfills = False
 
     def beat(self) -> float:
         """One round, in seconds until the next; whatever happens stays in here."""
@@ -88,10 +100,14 @@ class Metronome:
         if not self._has_planned:
             yield self._plan_unplanned
         until_due = seen.until_due(self._ahead)
+        if seen.has_held and seen.is_running:
+            yield self._release_held  # before what is new: it has waited
         if until_due == 0.0:
             yield self._dispatch
         if seen.has_outcomes:
             yield self._draw_consequences
+        if seen.has_listeners:
+            yield internal.hear
         is_quiet = not until_due or until_due > QUIET_SECONDS
         if now - self._kept_house_at >= HOUSEKEEPING_SECONDS * (1 if is_quiet else 2):
             yield self._keep_house
@@ -102,10 +118,11 @@ class Metronome:
         """Until the next fire; a moment while what is due belongs to another beat."""
         if self._has_more_outcomes:
             return 0.0
+        longest = env.tick_seconds
+        if seen.has_held and seen.is_running:
+            longest = min(longest, self._held.rest_seconds)
         until_due = seen.until_due(self._ahead)
-        if until_due is None:
-            return env.tick_seconds
-        return min(until_due or SHORTEST_REST_SECONDS, env.tick_seconds)
+        return longest if until_due is None else min(until_due or SHORTEST_REST_SECONDS, longest)
 
     @staticmethod
     def _try(duty: Callable[[], object]) -> bool:
@@ -121,8 +138,12 @@ class Metronome:
     def _dispatch(self) -> None:
         dispatcher.dispatch_due(self._ahead)
 
+    def _release_held(self) -> None:
+        dispatcher.release_held(self._held)
+
     def _make_room(self) -> None:
         partitions.ensure_ahead(clock.now())
+        rates.forget_idle(limit=env.scheduler_batch_size)
         self._made_room_at = time.monotonic()
 
     def _plan_unplanned(self) -> None:
@@ -131,13 +152,33 @@ class Metronome:
 
     def _draw_consequences(self) -> None:
         self._has_more_outcomes = consequences.draw() >= env.scheduler_batch_size
+        if self._has_backfills:
+            backfills.advance()
+
+    def _advance_backfills(self) -> None:
+        self._has_backfills = backfills.are_running()
+        if self._has_backfills:
+            backfills.advance()
+
+    def _let_go(self) -> None:
+        """What waits for executions that ended unseen; the ends that were seen let go at once."""
+        now = time.monotonic()
+        if self._let_go_after or now - self._let_go_at >= LET_GO_SECONDS:
+            self._let_go_at = now
+            self._let_go_after = admission.let_go_all(limit=LET_GO, after=self._let_go_after)
 
     def _rescue(self) -> None:
         self._rescued_at = time.monotonic()
         rescuer.rescue_lost(rng=self._random)
 
+    @staticmethod
+    def _end_expired() -> None:
+        expiry.sweep(limit=env.scheduler_batch_size)
+
     def _keep_house(self) -> None:
         self._kept_house_at = time.monotonic()
+        for duty in (self._end_expired, pauses.end_over, self._let_go, self._advance_backfills):
+            self._try(duty)
         problem = ""
         try:
             epoch.keep()

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 from django.contrib.auth.models import User
 
 from executions_app.command_problems import CommandProblem, Exit, problem_of
 from executions_app.commands import DoorCommand, as_uuid
-from scheduler_app import schedules
+from scheduler_app import calendars, limits, schedules
+from scheduler_app.admission import StillActive
 from scheduler_app.api.serializers import ScheduleSerializer
 from scheduler_app.definition import InvalidDefinition, Problem
+from scheduler_app.key_templates import MissingValue
 from scheduler_app.models import Schedule
 from scheduler_app.next_run import InvalidTriggerConfigError
+
+MEANINGS: Final[Mapping[type[Exception], tuple[str, Exit]]] = {
+    schedules.Needed: ("Nothing was deleted", Exit.REFUSED),
+    calendars.InUse: ("Nothing was deleted", Exit.REFUSED),
+    limits.Unknown: ("`manage.py limits list` shows what there is", Exit.NOT_FOUND),
+    StillActive: ("Wait, cancel them, or repeat it with --overlap allow", Exit.REFUSED),
+    MissingValue: ("Nothing was started; give it with --parameters", Exit.USAGE),
+}
 
 
 class ScheduleCommand(DoorCommand):
@@ -28,6 +38,9 @@ class ScheduleCommand(DoorCommand):
             case schedules.NameTaken():
                 todo = "Choose another name, or change the schedule that has it"
                 return CommandProblem(str(error), todo, Exit.REFUSED, fields={"name": str(error)})
+        for kind, (todo, code) in MEANINGS.items():
+            if isinstance(error, kind):
+                return CommandProblem(str(error), todo, code)
         return problem_of(error)
 
 

@@ -1,4 +1,4 @@
-"""What follows from an ended execution: statistics of its schedule, closed error records.
+"""What follows from an ended execution: statistics, closed error records, dependent schedules.
 
 The ledger below cannot call anybody above it; with every terminal outcome it leaves a row in
 `outcome_inbox`, which is consumed here and deleted in the transaction that creates the effects.
@@ -18,7 +18,10 @@ from config.env import env
 from errors_app import recovery
 from executions_app import prepared
 from executions_app.states import ExecutionStatus
+from scheduler_app import admission, schedules
 from scheduler_app.prediction import predictions
+from scheduler_app.sources import dependents
+from scheduler_app.sources.dependents import Ended
 
 TAKE: Final = """
 WITH taken AS MATERIALIZED (
@@ -26,7 +29,9 @@ WITH taken AS MATERIALIZED (
     SELECT id FROM outcome_inbox ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
 )
 DELETE FROM outcome_inbox WHERE id = ANY(ARRAY(SELECT id FROM taken))
-RETURNING execution_id, schedule_id::text, status, duration_ms, completed_at
+RETURNING execution_id, schedule_id::text, status, duration_ms, completed_at,
+    -- In the order of its index: no plan then reads all schedules to find that none is dependent.
+    (SELECT id FROM task_schedules WHERE trigger_type = 'dependent' ORDER BY id LIMIT 1) IS NOT NULL
 """
 WITH_ERRORS: Final = """
 SELECT DISTINCT execution_id FROM error_records WHERE execution_id = ANY(%s::uuid[])
@@ -49,7 +54,8 @@ FROM unnest(%s::uuid[], %s::bigint[], %s::bigint[], %s::bigint[], %s::int[], %s:
     AS i(id, runs, successes, failures, failures_since_success, duration_ms, last_status,
          last_success_at)
 WHERE s.id = i.id AND s.id = ANY(ARRAY(SELECT id FROM locked))
-RETURNING s.id::text, s.task_type
+RETURNING s.id::text, s.task_type, s.enabled AND s.consecutive_failures >= s.pause_after_failures,
+    s.overlap_policy NOT IN ('skip', 'allow')
 """
 
 
@@ -87,15 +93,26 @@ def draw(*, limit: int | None = None) -> int:
     task_types: dict[str, str] = {}
     with transaction.atomic():
         taken = prepared.execute(TAKE, [limit or env.scheduler_batch_size]).fetchall()
-        outcomes: list[Outcome] = sorted(taken, key=lambda row: row[4])
+        outcomes: list[Outcome] = sorted((row[:5] for row in taken), key=lambda row: row[4])
         if outcomes:
             _settle(outcomes)
             tallies = _tallies(outcomes)
+            waiting = dependents.lock(list(tallies)) if taken[0][5] else None
             task_types = _count(tallies)
+            if waiting is not None:
+                dependents.start(waiting, _ended(outcomes))
     for schedule_id, task_type in task_types.items():
         tally = tallies[schedule_id]
         predictions.learn(task_type, slowest_ms=tally.slowest_ms, runs=tally.runs)
     return len(outcomes)
+
+
+def _ended(outcomes: Sequence[Outcome]) -> list[Ended]:
+    return [
+        Ended(execution_id, schedule_id, status, completed_at)
+        for execution_id, schedule_id, status, _, completed_at in outcomes
+        if schedule_id is not None
+    ]
 
 
 def _settle(outcomes: Sequence[Outcome]) -> None:
@@ -115,7 +132,11 @@ def _tallies(outcomes: Sequence[Outcome]) -> dict[str, _Tally]:
 
 
 def _count(tallies: Mapping[str, _Tally]) -> dict[str, str]:
-    """Add the tallies to their schedules; answers the task type of each that still exists."""
+    """Add the tallies to their schedules; answers the task type of each that still exists.
+
+    What waited for those that have ended is let go; one that has failed as often in a row as it
+    may is paused.
+    """
     if not tallies:
         return {}
     rows = list(tallies.values())
@@ -129,4 +150,9 @@ def _count(tallies: Mapping[str, _Tally]) -> dict[str, str]:
         [one.last_status for one in rows],
         [one.last_success_at for one in rows],
     ]
-    return dict(prepared.execute(COUNT, [ids, ids, *columns]).fetchall())
+    counted = prepared.execute(COUNT, [ids, ids, *columns]).fetchall()
+    if buffering := [schedule_id for schedule_id, _, _, may_wait in counted if may_wait]:
+        admission.let_go(buffering)
+    if failing := [schedule_id for schedule_id, _, is_failing, _ in counted if is_failing]:
+        schedules.pause_failing(failing)
+    return {schedule_id: task_type for schedule_id, task_type, _, _ in counted}

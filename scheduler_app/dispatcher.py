@@ -15,19 +15,21 @@ from typing import Final
 from uuid import UUID
 
 from django.db import DatabaseError, transaction
+from django.db.models import F
+from django.db.models.functions import Coalesce, Now
 
 from config.env import env
 from errors_app import recovery
-from executions_app import audit, clock, events, lifecycle, partitions
+from executions_app import audit, clock, events, overlaps, partitions
 from executions_app.database_errors import is_of_the_database
 from executions_app.outbox import Message
 from executions_app.states import SchedulerException
-from scheduler_app import due, fires, firing, sending, system
+from scheduler_app import careful, due, fires, firing, holds, sending, system, unique
 from scheduler_app.ahead import Ahead
+from scheduler_app.careful import Written
 from scheduler_app.due import Due
 from scheduler_app.fires import Planned
 from scheduler_app.models import Schedule
-from scheduler_app.policies import OverlapPolicy
 from scheduler_app.prediction import predictions
 
 MAX_BATCHES: Final = 15  # then the other duties of a beat have their turn
@@ -104,23 +106,26 @@ def _fire(
     with transaction.atomic():
         taken = due.take_one(only) if only else due.take(limit=limit, ahead_seconds=seconds)
         if not taken:
+            if ahead:
+                ahead.note_nothing()
             return 0, []
-        planned, recorded = _decide_and_write(taken, done)
+        planned, written = _decide_and_write(taken, done)
     if ahead and len(taken) < limit:
         ahead.note_look(due.instant(taken[0].now))
-    sent = {one for one in recorded if one is not None}
-    done.fired += len(recorded)
-    done.queued += len(sent)
+    done.fired += written.recorded
+    done.queued += len(written.queued)
     events.announce()
-    return len(taken), [message for one in planned for message in _messages(one, sent)]
+    # What is busy and early was left: a round that only finds such must end.
+    return len(planned), [message for one in planned for message in _messages(one, written.queued)]
 
 
-def _decide_and_write(taken: list[Due], done: Round) -> tuple[list[Planned], list[UUID | None]]:
+def _decide_and_write(taken: list[Due], done: Round) -> tuple[list[Planned], Written]:
     now = due.instant(taken[0].now)
-    busy = due.busy([one.id for one in taken if one.overlap_policy == OverlapPolicy.SKIP])
+    busy = due.busy([one.id for one in taken if one.asks_only_whether_busy])
     if busy:  # what is active now may have ended by then
         taken = [one for one in taken if one.id not in busy or not one.is_early]
-    planned, broken = fires.plan(taken, busy=busy, now=now)
+    standing = overlaps.standing([one.id for one in taken if one.asks_what_is_active])
+    planned, broken = fires.plan(taken, busy=busy, standing=standing, now=now)
     for one, error in broken:
         row = Schedule(id=UUID(one.id), name=one.name, owner_id=one.owner_id)
         _disable_now(row, error, done)
@@ -130,7 +135,11 @@ def _decide_and_write(taken: list[Due], done: Round) -> tuple[list[Planned], lis
         for fire in one.decision.fires
     }
     partitions.ensure(partitions.FIRE_RECORDS, months.values(), now=now)
-    return planned, firing.write(planned)
+    plain, with_care = careful.parted(planned)
+    recorded = firing.write(plain)
+    written = careful.write(with_care, now=now)
+    queued = written.queued.union(one for one in recorded if one is not None)
+    return planned, Written(written.recorded + len(recorded), queued)
 
 
 def _messages(one: Planned, sent: Collection[UUID]) -> Iterator[Message]:
@@ -148,12 +157,20 @@ def _disable(schedule_id: UUID, error: BaseException, done: Round) -> None:
         _disable_now(schedule, error, done)
 
 
+def disable(schedule: Schedule, error: BaseException) -> None:
+    """In the caller's transaction: take a schedule that nothing can start out of service."""
+    _disable_now(schedule, error, Round())
+
+
 def _disable_now(schedule: Schedule, error: BaseException, done: Round) -> None:
     logger.error("Schedule %r cannot be dispatched and is disabled: %s", schedule.name, error)
     now = clock.now()
     note = "The schedule was disabled; correct it and enable it again"
     Schedule.objects.filter(id=schedule.id).update(
-        enabled=False, next_run_at=None, pause_reason=f"cannot be dispatched: {error}"
+        enabled=False,
+        next_run_at=None,
+        pause_reason=f"cannot be dispatched: {error}",
+        paused_at=Coalesce(F("next_run_at"), Now()),
     )
     recovery.record_schedule_failure(
         schedule_id=schedule.id, owner_id=schedule.owner_id, error=error, now=now, note=note
@@ -181,18 +198,42 @@ def _disable_now(schedule: Schedule, error: BaseException, done: Round) -> None:
 
 
 def release_due(*, done: Round | None = None, ids: Sequence[UUID] | None = None) -> int:
-    """Queue and publish pending executions that are due: delays, retries, triggers by hand."""
-    done = done or Round()
+    """Queue and publish pending executions that are due: delays, retries, triggers by hand.
+
+    Those under a limit are held back while there is no room. Answers how many were due.
+    """
     with transaction.atomic():
-        queued = lifecycle.queue_due(limit=env.scheduler_batch_size, ids=ids)
-        if retried := [message.execution_id for message, made in queued if made]:
-            recovery.mark_retrying(retried)
-    if queued:
+        released = holds.release(limit=env.scheduler_batch_size, ids=ids)
+        _mark_retrying(released)
+    _publish(released, done or Round())
+    return released.looked_at
+
+
+def release_held(held: holds.Held) -> int:
+    """Queue and publish what was held back and may go now; answers how many went.
+
+    What waited for another execution of its key is due again, and goes with what is due.
+    """
+    with transaction.atomic():
+        unique.release(limit=env.scheduler_batch_size)
+        released = held.release(limit=env.scheduler_batch_size)
+        _mark_retrying(released)
+    _publish(released, Round())
+    return len(released.queued)
+
+
+def _mark_retrying(released: holds.Released) -> None:
+    if retried := [message.execution_id for message, made in released.queued if made]:
+        recovery.mark_retrying(retried)
+
+
+def _publish(released: holds.Released, done: Round) -> None:
+    if released.has_changed_any:
         events.announce()
-        done.queued += len(queued)
-        messages = predictions.added_to([message for message, _ in queued])
+    if released.queued:
+        done.queued += len(released.queued)
+        messages = predictions.added_to([message for message, _ in released.queued])
         done.unsent += sending.send(messages)
-    return len(queued)
 
 
 def release_due_if_running(ids: Sequence[UUID]) -> int:

@@ -12,14 +12,16 @@ from functools import cache
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from executions_app import prepared
+from executions_app import overlaps, prepared
 from executions_app.states import Priority
+from scheduler_app import conditions
+from scheduler_app.policies import OverlapPolicy
 
-COLUMNS: Final = """
+COLUMNS: Final = f"""
     t.id::text, t.next_run_at::text, t.schedule_type, t.schedule_config::text,
     CASE WHEN t.schedule_type = 'interval' THEN t.anchor_at::text END, t.timezone,
     t.overlap_policy, t.catchup_policy, t.catchup_limit, t.catchup_window_ms,
-    t.retry_policy::text, t.owner_id, t.name, t.priority, t.task_type,
+    t.retry_policy::text, {conditions.COLUMN}, t.owner_id, t.name, t.priority, t.task_type,
     CASE WHEN t.success_count + t.failure_count >= 5
         THEN t.total_duration_ms / (t.success_count + t.failure_count)::float8 END, now()::text
 """
@@ -31,6 +33,7 @@ CROSS JOIN LATERAL (
     SELECT {COLUMNS} FROM task_schedules t
     WHERE t.priority = p.priority AND t.enabled
         AND t.next_run_at <= now() + interval '1 second' * {{ahead}}
+        AND (t.is_plain OR t.next_run_at <= now())
     ORDER BY t.next_run_at LIMIT {{limit}} FOR UPDATE SKIP LOCKED
 ) AS due LIMIT {{limit}}
 """  # noqa: S608  composed of constants of this module only
@@ -44,16 +47,17 @@ SELECT EXISTS (
 ) AND (SELECT scheduler_running FROM system_state)
 """
 # Asked only once the rows are locked: a snapshot of before would miss what another beat created.
-BUSY: Final = """
-SELECT DISTINCT schedule_id::text FROM task_executions
-WHERE schedule_id = ANY(%s::uuid[]) AND status IN ('pending', 'queued', 'running', 'waiting')
-"""
+BUSY: Final = f"""
+SELECT DISTINCT e.schedule_id::text FROM task_executions e
+WHERE e.schedule_id = ANY(%s::uuid[]) AND {overlaps.NOT_ENDED}
+"""  # noqa: S608
 
 
 class Due(NamedTuple):
     """A schedule whose time has come, as its row has it.
 
-    `run_ms` is the mean duration of its executions, None before there were enough of them.
+    `run_ms` is the mean duration of its executions, None before there were enough of them;
+    `conditions` is what else it says, None of a plain one.
     """
 
     id: str
@@ -67,6 +71,7 @@ class Due(NamedTuple):
     catchup_limit: int
     catchup_window_ms: int | None
     retry_policy: str
+    conditions: str | None
     owner_id: int
     name: str
     priority: str
@@ -76,8 +81,18 @@ class Due(NamedTuple):
 
     @property
     def decisive(self) -> tuple[object, ...]:
-        """All that decides what becomes of its fires, from `next_run_at` to `retry_policy`."""
-        return self[1:11]
+        """All that decides what becomes of its fires, from `next_run_at` to `conditions`."""
+        return self[1:12]
+
+    @property
+    def asks_only_whether_busy(self) -> bool:
+        """True if all that counts is whether any execution of it has not ended."""
+        return self.conditions is None and self.overlap_policy == OverlapPolicy.SKIP
+
+    @property
+    def asks_what_is_active(self) -> bool:
+        """True if it counts how many executions of it have not ended, and how many wait."""
+        return self.conditions is not None and self.overlap_policy != OverlapPolicy.ALLOW
 
     @property
     def is_early(self) -> bool:
@@ -88,7 +103,8 @@ class Due(NamedTuple):
 def take(*, limit: int, ahead_seconds: float = 0.0) -> list[Due]:
     """Lock up to `limit` due schedules that nobody else has locked, by priority, then time.
 
-    With `ahead_seconds` also those that come due within that time.
+    With `ahead_seconds` also plain ones that come due within that time: of the others more has
+    to be known at their instant.
     """
     return _read(prepared.execute(_statement(limit, ahead_seconds)).fetchall())
 

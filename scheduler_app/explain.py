@@ -150,8 +150,15 @@ def _warnings(
         return
     if len({time % 60 for time in rule.times}) == 60:
         yield f"Fires every minute, {len(rule.times)} times on each day that matches."
+    yield from clock_changes(rule, zone, after=after, until=max([after, *upcoming]))
+
+
+def clock_changes(
+    rule: CronRule, zone: ZoneInfo, *, after: datetime, until: datetime | None = None
+) -> Iterator[str]:
+    """What each change of the clock does to the fires of `rule`, in a year or up to `until`."""
     start = after.astimezone(UTC).replace(tzinfo=None)
-    last = max([after + WARNED_AHEAD, *upcoming]).astimezone(UTC).replace(tzinfo=None)
+    last = max(after + WARNED_AHEAD, until or after).astimezone(UTC).replace(tzinfo=None)
     spans = takewhile(lambda span: span.start <= last, next_run.spans_from(zone, start))
     for span in spans:
         if span.start > start:

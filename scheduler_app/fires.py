@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -19,21 +19,33 @@ from zoneinfo import ZoneInfo
 
 from errors_app.backoff import RetryPolicy
 from executions_app import ids, lifecycle
+from executions_app.overlaps import Standing
 from executions_app.states import ExecutionStatus, Trigger
-from scheduler_app import next_run, policies
+from scheduler_app import labels, next_run, policies
+from scheduler_app.conditions import PLAIN, Conditions, Reader
 from scheduler_app.due import Due, instant
 from scheduler_app.models import Schedule
 from scheduler_app.policies import CatchupPolicy, Circumstances, Fire, OverlapPolicy
 
 REMEMBERED: Final = 16_384
+NOTHING_ACTIVE: Final = Standing()
+SOMETHING_ACTIVE: Final = Standing(active=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The fates of the due fires and the instant of the next one."""
+    """The fates of the due fires, and the fire that follows them: None if there is none.
+
+    `conditions` are those of the schedule: what is still to be looked at when this is written.
+    """
 
     fires: list[Fire]
-    next_run_at: datetime | None
+    following: datetime | None
+    conditions: Conditions = PLAIN
+
+    @property
+    def runs(self) -> int:
+        return sum(fire.is_run for fire in self.fires)
 
     @property
     def last_run_at(self) -> datetime | None:
@@ -53,25 +65,31 @@ class Planned(NamedTuple):
 
 
 def plan(
-    due: Sequence[Due], *, busy: Collection[str], now: datetime
+    due: Sequence[Due],
+    *,
+    busy: Collection[str],
+    standing: Mapping[str, Standing],
+    now: datetime,
 ) -> tuple[list[Planned], list[tuple[Due, Exception]]]:
     """Decide for every due schedule; a row that makes no sense is answered with its error.
 
-    What is decided for one row holds for every other that differs in nothing decisive. A schedule
-    that is not due yet is decided as of its instant.
+    `busy` are those with an active execution, `standing` says more of those that need more. What
+    is decided for one row holds for every other that differs in nothing decisive. A schedule that
+    is not due yet is decided as of its instant.
     """
+    reader = Reader(one.conditions for one in due)
     decisions: dict[tuple[object, ...], Decision] = {}
     new_ids = ids.stream(now)
     planned: list[Planned] = []
     broken: list[tuple[Due, Exception]] = []
     for one in due:
-        key = (one.id in busy, one.decisive)
+        beside = SOMETHING_ACTIVE if one.id in busy else standing.get(one.id, NOTHING_ACTIVE)
+        key = (beside, one.decisive)
         try:
             decision = decisions.get(key)
             if decision is None:
                 decided_at = max(now, instant(one.next_run_at))
-                decision = _decide(one, has_active=one.id in busy, now=decided_at)
-                decisions[key] = decision
+                decision = decisions[key] = _decide(one, reader, beside, now=decided_at)
             runs = [next(new_ids) if fire.is_run else None for fire in decision.fires]
             planned.append(Planned(one, decision, runs))
         except Exception as error:  # noqa: BLE001  a corrupt row disables itself and nobody else
@@ -79,20 +97,36 @@ def plan(
     return planned, broken
 
 
-def _decide(one: Due, *, has_active: bool, now: datetime) -> Decision:
+def _decide(one: Due, reader: Reader, beside: Standing, *, now: datetime) -> Decision:
     _check_retry_policy(one.retry_policy)
+    given = reader.read(one.conditions, timezone=one.timezone)
+    first = instant(one.next_run_at)
+    if given.end_at is not None and first > given.end_at:
+        return Decision([], None, given)
     rule = _rule(one.schedule_type, one.schedule_config, one.anchor_at)
     zone = next_run.zone(one.timezone)
-    missed, next_at = _missed_and_next(rule, zone, first=instant(one.next_run_at), now=now)
+    until = now if given.end_at is None else min(now, given.end_at)
+    missed, next_at = _missed_and_next(rule, zone, first=first, now=until)
+    if next_at is not None and given.end_at is not None and next_at > given.end_at:
+        next_at = None
+    fates = policies.decide(missed, _circumstances(one, given, beside), now=now)
+    return Decision(fates, next_at, given)
+
+
+def _circumstances(one: Due, given: Conditions, beside: Standing) -> Circumstances:
     window_ms = one.catchup_window_ms
-    circumstances = Circumstances(
+    return Circumstances(
         overlap=OverlapPolicy(one.overlap_policy),
         catchup=CatchupPolicy(one.catchup_policy),
         catchup_limit=one.catchup_limit,
         catchup_window=None if window_ms is None else timedelta(milliseconds=window_ms),
-        has_active=has_active,
+        has_active=beside.active > 0,
+        held=beside.held,
+        buffer_limit=given.buffer_limit,
+        runs_left=given.runs_left,
+        openings=given.openings,
+        outside=given.outside,
     )
-    return Decision(policies.decide(missed, circumstances, now=now), next_at)
 
 
 @lru_cache(REMEMBERED)
@@ -148,7 +182,11 @@ def new_execution(
     parameters: dict[str, Any] | None = None,
     correlation_id: str = "",
 ) -> lifecycle.NewExecution:
-    """An execution of a schedule, with the snapshot that keeps it true after an edit."""
+    """An execution of a schedule, with the snapshot that keeps it true after an edit.
+
+    Raises MissingValue if a key of the schedule names what the parameters do not have.
+    """
+    its_labels = labels.of(schedule, parameters or {}, due_at=due_at)
     policy = RetryPolicy.model_validate(schedule.retry_policy)
     return lifecycle.NewExecution(
         id=execution_id,
@@ -163,6 +201,9 @@ def new_execution(
         priority=schedule.priority,
         max_attempts=policy.max_retries + 1,
         correlation_id=correlation_id or str(execution_id),
+        limit_key=its_labels.limit_key,
+        unique_key=its_labels.unique_key,
+        expires_at=its_labels.expires_at,
     )
 
 

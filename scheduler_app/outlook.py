@@ -18,11 +18,20 @@ FIRST_FIRES: Final = ", ".join(
          WHERE enabled AND priority = '{one}' AND next_run_at IS NOT NULL)"""  # noqa: S608
     for one in Priority
 )
+# What waits for others of its schedule is let go by their ends.
+HELD: Final = " OR ".join(
+    f"""(SELECT id FROM task_executions WHERE status = 'pending' AND held_by <> ''
+            AND held_by ~>=~ '{kind}:' AND held_by ~<~ '{kind};'
+         ORDER BY held_by USING ~<~ LIMIT 1) IS NOT NULL"""  # noqa: S608
+    for kind in ("limit", "rate")
+)
 LOOK: Final = f"""
 SELECT scheduler_running, now(), least({FIRST_FIRES}),
     (SELECT min(due_at) FROM task_executions WHERE status = 'pending' AND held_by = ''
         AND (attempt = 0 OR error_recovery_running)),
-    (SELECT id FROM outcome_inbox ORDER BY id LIMIT 1) IS NOT NULL
+    (SELECT id FROM outcome_inbox ORDER BY id LIMIT 1) IS NOT NULL,
+    {HELD},
+    (SELECT schedule_id FROM event_listeners ORDER BY schedule_id LIMIT 1) IS NOT NULL
 FROM system_state
 """  # noqa: S608  composed of constants of this module only
 
@@ -36,6 +45,8 @@ class Outlook:
     first_fire_at: datetime | None
     first_release_at: datetime | None
     has_outcomes: bool
+    has_held: bool
+    has_listeners: bool
 
     def until_due(self, ahead: Ahead) -> float | None:
         """Seconds until something may be dispatched, at least 0; None if nothing is to come.

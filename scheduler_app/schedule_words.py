@@ -14,7 +14,8 @@ from executions_app.commands import Options
 from executions_app.states import Priority
 from scheduler_app.commands import invalid
 from scheduler_app.definition import Problem
-from scheduler_app.policies import CatchupPolicy, OverlapPolicy, TriggerType
+from scheduler_app.models_limits import UniqueMode
+from scheduler_app.policies import CatchupPolicy, OutsideWindow, OverlapPolicy, TriggerType
 
 SAME_NAME: Final = {
     "name": "name",
@@ -25,6 +26,21 @@ SAME_NAME: Final = {
     "overlap": "overlap_policy",
     "catchup": "catchup_policy",
     "catchup_limit": "catchup_limit",
+    "start_at": "start_at",
+    "end_at": "end_at",
+    "max_runs": "max_runs",
+    "calendar": "calendar",
+    "outside": "outside_window",
+    "jitter_ms": "jitter_ms",
+    "spread_ms": "spread_ms",
+    "buffer_limit": "buffer_limit",
+    "run_ttl_ms": "run_ttl_ms",
+    "pause_after_failures": "pause_after_failures",
+    "max_concurrent": "max_concurrent",
+    "limit_key": "limit_key",
+    "unique_key": "unique_key",
+    "unique_mode": "unique_mode",
+    "unique_for_ms": "unique_for_ms",
 }
 """Option -> field of the definition."""
 RULES: Final = {
@@ -56,11 +72,43 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--overlap", metavar="POLICY", help=" | ".join(OverlapPolicy))
     parser.add_argument("--catchup", metavar="POLICY", help=" | ".join(CatchupPolicy))
     parser.add_argument("--catchup-limit", type=int, metavar="N")
+    _add_when_not(parser)
+    _add_how_much(parser)
+
+
+def _add_when_not(parser: ArgumentParser) -> None:
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--after", action="append", metavar="NAME|ID", help="an upstream schedule")
+    source.add_argument("--webhook", action="store_true", help="when a signed request comes in")
+    source.add_argument("--event", metavar="TYPE", help="such as execution:failed")
+    parser.add_argument("--on", help="with --after: success | failure | end")
+    parser.add_argument("--mode", help="with --after: any | all")
+    parser.add_argument("--event-filter", metavar="JSON", help="with --webhook or --event")
+    parser.add_argument("--start-at", metavar="ISO", help="no fire before")
+    parser.add_argument("--end-at", metavar="ISO", help="no fire after")
+    parser.add_argument("--max-runs", type=int, metavar="N", help="then it is finished")
+    parser.add_argument("--hours", action="append", metavar="09:00-17:00", help="of its window")
+    parser.add_argument("--weekdays", metavar="mon,tue", help="of its window")
+    parser.add_argument("--calendar", metavar="NAME|ID", help="a business calendar")
+    parser.add_argument("--outside", metavar="POLICY", help=" | ".join(OutsideWindow))
+    parser.add_argument("--jitter-ms", type=int, metavar="N")
+    parser.add_argument("--spread-ms", type=int, metavar="N")
+
+
+def _add_how_much(parser: ArgumentParser) -> None:
+    for name in (
+        "--buffer-limit", "--run-ttl-ms", "--pause-after-failures", "--max-concurrent",
+        "--unique-for-ms",
+    ):  # fmt: skip
+        parser.add_argument(name, type=int, metavar="N")
+    parser.add_argument("--limit-key", metavar="TEMPLATE", help="such as tenant:{tenant}")
+    parser.add_argument("--unique-key", metavar="TEMPLATE", help="such as order:{order_id}")
+    parser.add_argument("--unique-mode", metavar="MODE", help=" | ".join(UniqueMode))
 
 
 def read(options: Options) -> dict[str, Any]:
     """The words that were given, for `definition.parse`; raises CommandProblem."""
-    words = _from_file(options["file"]) if options["file"] else {}
+    words = from_file(options["file"]) if options["file"] else {}
     words.update(_from_options(options))
     return words
 
@@ -86,6 +134,10 @@ def _from_options(options: Options) -> Iterator[tuple[str, Any]]:
             yield "schedule_config", {key: options[option]}
     if options["manual"]:
         yield "trigger_type", TriggerType.MANUAL
+    yield from _trigger(options)
+    window = {"hours": options["hours"], "weekdays": listed(options["weekdays"])}
+    if any(window.values()):
+        yield "execution_window", {name: words for name, words in window.items() if words}
     if options["disabled"]:
         yield "enabled", False
     if options["task_config"] is not None:
@@ -94,7 +146,28 @@ def _from_options(options: Options) -> Iterator[tuple[str, Any]]:
         yield "retry_policy", {"max_retries": options["max_retries"]}
 
 
-def _from_file(path: str) -> dict[str, Any]:
+def _trigger(options: Options) -> Iterator[tuple[str, Any]]:
+    """What starts a schedule that time does not start."""
+    given = {"on": options["on"], "mode": options["mode"]}
+    if options["event_filter"] is not None:
+        given["filter"] = json_object(options["event_filter"], field="event_filter")
+    if options["after"]:
+        yield "trigger_type", TriggerType.DEPENDENT
+        given["upstreams"] = options["after"]
+    elif options["webhook"] or options["event"]:
+        yield "trigger_type", TriggerType.EVENT_DRIVEN
+        given["source"] = "webhook" if options["webhook"] else "internal"
+        given["event"] = options["event"]
+    config = {name: value for name, value in given.items() if value is not None}
+    if config:
+        yield "trigger_config", config
+
+
+def listed(text: str | None) -> list[str]:
+    return [word.strip() for word in (text or "").split(",") if word.strip()]
+
+
+def from_file(path: str) -> dict[str, Any]:
     try:
         text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -6,53 +6,51 @@ event in one transaction. `definition` has checked the words, this module decide
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
+from django.db.models import F
+from pydantic import ValidationError
 
-from errors_app.backoff import RetryPolicy
-from executions_app import audit, clock, events, ids, lifecycle
+from executions_app import audit, clock, events, ids
 from executions_app.audit import Actor
-from executions_app.states import ExecutionStatus, SchedulerException, Trigger
-from scheduler_app import dispatcher, fires, next_run
-from scheduler_app.definition import Definition, InvalidDefinition, Problem
+from executions_app.states import SchedulerException, Trigger
+from scheduler_app import by_hand, edits, first_run, pauses, references
+from scheduler_app.by_hand import Wanted
+from scheduler_app.definition import Definition, InvalidDefinition, Problem, stored
+from scheduler_app.edits import NameTaken as NameTaken
+from scheduler_app.edits import VersionChanged as VersionChanged
+from scheduler_app.edits import current as current
 from scheduler_app.models import Schedule
 from scheduler_app.policies import TriggerType
+from scheduler_app.references import Needed as Needed
 
-MOVES_NEXT_RUN: Final = (
-    "trigger_type",
-    "schedule_type",
-    "schedule_config",
-    "timezone",
-    "enabled",
-    "paused_until",
-)
-ONE_NAME: Final = "schedule_name_of_owner"
-MOVES_ANCHOR: Final = ("schedule_type", "schedule_config", "enabled")
+logger = logging.getLogger(__name__)
 
 
-class NameTaken(SchedulerException):
-    """Another schedule of the same owner has this name."""
-
-
-class VersionChanged(SchedulerException):
-    """The schedule was edited since the caller read it."""
+def _resolved(definition: Definition, *, owner_id: int, schedule_id: UUID) -> Definition:
+    if definition.trigger_type is TriggerType.DEPENDENT:
+        references.hold()
+    return references.resolved(definition, owner_id=owner_id, schedule_id=schedule_id)
 
 
 def create(definition: Definition, *, owner_id: int, actor: Actor) -> Schedule:
     """Store a new schedule with its first run; raises NameTaken."""
     with transaction.atomic():
         now = clock.now()
-        schedule = Schedule(
-            id=ids.new(now), owner_id=owner_id, anchor_at=now, created_at=now, updated_at=now
-        )
-        _fill(schedule, definition)
-        schedule.next_run_at = _next_run(schedule, now)
-        _save(schedule)
-        _tell("created", schedule, actor, now=now, after=definition.columns())
+        schedule_id = ids.new(now)
+        definition = _resolved(definition, owner_id=owner_id, schedule_id=schedule_id)
+        schedule = Schedule(id=schedule_id, owner_id=owner_id, created_at=now, updated_at=now)
+        edits.fill(schedule, definition)
+        schedule.anchor_at = first_run.anchor(schedule, now)
+        schedule.next_run_at = first_run.of(schedule, now)
+        schedule.paused_at = now if pauses.is_off(schedule, now) else None
+        edits.save(schedule)
+        edits.tell("created", schedule, actor, now=now, after=definition.columns())
     events.announce()
     return schedule
 
@@ -64,63 +62,42 @@ def update(
 
     Raises VersionChanged when `version` is given and not the current one, NameTaken.
     """
-    dispatcher.fire_if_running(schedule_id)
-    with transaction.atomic():
-        schedule = Schedule.objects.select_for_update().get(id=schedule_id)
+
+    def replace(schedule: Schedule) -> None:
         if version is not None and schedule.version != version:
             raise VersionChanged(
                 f"Schedule {schedule.name!r} is at version {schedule.version}, not {version}; "
                 "read it again and repeat the change"
             )
-        _replace(schedule, definition, actor)
-    events.announce()
-    return schedule
+        owner_id = schedule.owner_id
+        resolved = references.resolved(definition, owner_id=owner_id, schedule_id=schedule.id)
+        edits.replace(schedule, resolved, actor)
 
-
-def _replace(schedule: Schedule, definition: Definition, actor: Actor) -> None:
-    """In the transaction that has locked the row."""
-    now = clock.now()
-    before, after = _stored(schedule), definition.columns()
-    changed = {name for name, value in after.items() if before.get(name) != value}
-    if not changed:
-        return
-    _fill(schedule, definition)
-    if changed.intersection(MOVES_ANCHOR):
-        schedule.anchor_at = now
-    if changed.intersection(MOVES_NEXT_RUN):
-        schedule.next_run_at = _next_run(schedule, now)
-    schedule.version += 1
-    _save(schedule)
-    _tell(
-        "updated",
-        schedule,
-        actor,
-        now=now,
-        before={name: before.get(name) for name in changed},
-        after={name: after[name] for name in changed},
-    )
-
-
-def current(schedule: Schedule) -> Definition:
-    """The definition that a stored schedule has now (it was valid when it was stored)."""
-    values = {name: getattr(schedule, name) for name in Definition.model_fields}
-    values["retry_policy"] = RetryPolicy.model_validate(schedule.retry_policy)
-    return Definition.model_construct(**values)
+    is_dependent = definition.trigger_type is TriggerType.DEPENDENT
+    hold = references.hold if is_dependent else edits.nothing
+    return edits.locked(schedule_id, replace, before=hold)
 
 
 def _change(schedule_id: UUID, changes: Mapping[str, Any], actor: Actor) -> Schedule:
-    dispatcher.fire_if_running(schedule_id)
-    with transaction.atomic():
-        schedule = Schedule.objects.select_for_update().get(id=schedule_id)
-        _replace(schedule, current(schedule).model_copy(update=dict(changes)), actor)
-    events.announce()
-    return schedule
+    def change(schedule: Schedule) -> None:
+        edits.replace(schedule, current(schedule).model_copy(update=dict(changes)), actor)
+
+    return edits.locked(schedule_id, change)
 
 
 def enable(schedule_id: UUID, *, actor: Actor) -> Schedule:
-    """Fire again from now on; an interval starts a new grid at this instant."""
-    changes = {"enabled": True, "pause_reason": "", "paused_until": None}
-    return _change(schedule_id, changes, actor)
+    """Fire again from now on; an interval starts a new grid at this instant.
+
+    One that had paused itself may fail as often again before it does so the next time.
+    """
+
+    def change(schedule: Schedule) -> None:
+        if is_failing(schedule):
+            schedule.consecutive_failures = 0
+        changes = {"enabled": True, "pause_reason": "", "paused_until": None}
+        edits.replace(schedule, current(schedule).model_copy(update=changes), actor)
+
+    return edits.locked(schedule_id, change)
 
 
 def disable(schedule_id: UUID, *, actor: Actor) -> Schedule:
@@ -133,13 +110,45 @@ def pause(schedule_id: UUID, *, reason: str, until: datetime | None, actor: Acto
 
     Raises InvalidDefinition when `until` has passed.
     """
-    if until is not None and until <= clock.now():
-        message = f"{until:%Y-%m-%d %H:%M:%S %Z} has passed; choose a later instant"
-        raise InvalidDefinition([Problem(("paused_until",), "past", message)])
+    check_until(until)
     changes: dict[str, Any] = {"pause_reason": reason, "paused_until": until}
     if until is None:
         changes["enabled"] = False
     return _change(schedule_id, changes, actor)
+
+
+def check_until(until: datetime | None) -> None:
+    """Raise InvalidDefinition if the end of a pause has passed."""
+    if until is not None and until <= clock.now():
+        message = f"{until:%Y-%m-%d %H:%M:%S %Z} has passed; choose a later instant"
+        raise InvalidDefinition([Problem(("paused_until",), "past", message)])
+
+
+def pause_failing(schedule_ids: Iterable[UUID | str]) -> list[UUID]:
+    """Pause those that have failed as often in a row as they may; answers which.
+
+    In the transaction that has counted the failures.
+    """
+    chosen = Schedule.objects.filter(
+        id__in=list(schedule_ids), enabled=True, consecutive_failures__gte=F("pause_after_failures")
+    )
+    failing = list(chosen.order_by("id").select_for_update())
+    for schedule in failing:
+        reason = f"paused by itself after {schedule.consecutive_failures} failures in a row"
+        changes = {"enabled": False, "pause_reason": reason}
+        try:
+            paused = current(schedule).model_copy(update=changes)
+        except ValidationError:
+            logger.exception("Schedule %r cannot be read and is not paused", schedule.name)
+            continue
+        edits.replace(schedule, paused, audit.SYSTEM)
+    return [schedule.id for schedule in failing]
+
+
+def is_failing(schedule: Schedule) -> bool:
+    """True if it has failed as often in a row as it may."""
+    most = schedule.pause_after_failures
+    return most is not None and schedule.consecutive_failures >= most
 
 
 def resume(schedule_id: UUID, *, actor: Actor) -> Schedule:
@@ -148,10 +157,17 @@ def resume(schedule_id: UUID, *, actor: Actor) -> Schedule:
 
 
 def delete(schedule_id: UUID, *, actor: Actor) -> None:
-    """Remove the schedule; its executions, fires and audit stay readable."""
+    """Remove the schedule; its executions, fires and audit stay readable.
+
+    Raises references.Needed while other schedules depend on it.
+    """
     with transaction.atomic():
+        references.hold()
         schedule = Schedule.objects.select_for_update().get(id=schedule_id)
-        _tell("deleted", schedule, actor, now=clock.now(), before=_stored(schedule))
+        references.check_deletable(schedule_id)
+        now = clock.now()
+        pauses.settle(schedule, now=now)
+        edits.tell("deleted", schedule, actor, now=now, before=stored(schedule))
         schedule.delete()
     events.announce()
 
@@ -166,31 +182,10 @@ def trigger(
 ) -> UUID:
     """Run a schedule now, whatever its cadence; works on a disabled one. Answers the execution.
 
-    While the system is stopped the execution waits, pending, until it is started again.
+    `by_hand` says what can be asked for beside that, and what is raised.
     """
-    with transaction.atomic():
-        now = clock.now()
-        execution_id = ids.new(now)
-        execution = fires.new_execution(
-            schedule,
-            execution_id,
-            trigger=source,
-            due_at=now,
-            status=ExecutionStatus.PENDING,
-            parameters=dict(parameters or {}),
-            correlation_id=correlation_id,
-        )
-        lifecycle.create([execution])
-        audit.record(
-            actor,
-            "schedule.triggered",
-            object_type="schedule",
-            object_id=schedule.id,
-            now=now,
-            after={"execution_id": str(execution_id)},
-        )
-    dispatcher.release_due_if_running([execution_id])
-    return execution_id
+    wanted = Wanted(parameters or {}, source=source, correlation_id=correlation_id)
+    return by_hand.trigger(schedule, wanted, actor=actor).execution_id
 
 
 def plan_unplanned() -> int:
@@ -208,78 +203,9 @@ def plan_unplanned() -> int:
             if schedule is None:
                 continue
             try:
-                schedule.next_run_at = _next_run(schedule, clock.now())
+                schedule.next_run_at = first_run.of(schedule, clock.now())
             except SchedulerException as error:
                 schedule.enabled, schedule.pause_reason = False, str(error)
             schedule.save(update_fields=["next_run_at", "enabled", "pause_reason"])
             planned += schedule.enabled
     return planned
-
-
-def _stored(schedule: Schedule) -> dict[str, Any]:
-    """What the columns hold, valid or not: a corrupt row can be corrected and deleted."""
-    return {name: getattr(schedule, name) for name in Definition.model_fields}
-
-
-def _fill(schedule: Schedule, definition: Definition) -> None:
-    for name, value in definition.columns().items():
-        setattr(schedule, name, value)
-
-
-def _next_run(schedule: Schedule, now: datetime) -> datetime | None:
-    if not schedule.enabled:
-        return None
-    after = max(now, schedule.paused_until) if schedule.paused_until else now
-    next_at = next_run.calculate_next_run(schedule, after)
-    if next_at is None and schedule.trigger_type == TriggerType.TIME_BASED:
-        key = "run_at" if schedule.schedule_type == "one_time" else "cron"
-        message = f"never comes after {after:%Y-%m-%d %H:%M:%S} UTC; choose a later time"
-        raise InvalidDefinition([Problem(("schedule_config", key), "never", message)])
-    return next_at
-
-
-def _save(schedule: Schedule) -> None:
-    try:
-        with transaction.atomic():
-            schedule.save()
-    except IntegrityError as error:
-        if ONE_NAME not in str(error):
-            raise
-        raise NameTaken(
-            f"A schedule named {schedule.name!r} exists already; choose another name"
-        ) from None
-
-
-def _tell(
-    what: str,
-    schedule: Schedule,
-    actor: Actor,
-    *,
-    now: datetime,
-    before: Mapping[str, Any] | None = None,
-    after: Mapping[str, Any] | None = None,
-) -> None:
-    audit.record(
-        actor,
-        f"schedule.{what}",
-        object_type="schedule",
-        object_id=schedule.id,
-        now=now,
-        before=before,
-        after=after,
-    )
-    events.emit(
-        [
-            events.NewEvent(
-                f"schedule:{what}",
-                f"schedule:{schedule.id}",
-                {
-                    "name": schedule.name,
-                    "enabled": schedule.enabled,
-                    "next_run_at": schedule.next_run_at and schedule.next_run_at.isoformat(),
-                },
-                owner_id=schedule.owner_id,
-                schedule_id=schedule.id,
-            )
-        ]
-    )

@@ -18,6 +18,7 @@ from benchmarks.targets import (
     idle,
     lone,
     processes,
+    tenants,
     urgent,
 )
 
@@ -31,6 +32,7 @@ ALL: Final[tuple[Target, ...]] = (
     lone.TARGET,
     calls.TARGET,
     urgent.TARGET,
+    tenants.TARGET,
     processes.TARGET,
     arrivals.TARGET,
 )

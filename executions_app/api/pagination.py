@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -60,10 +60,14 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class Ordering:
-    """One field and a direction; rows of equal value are ordered by id in the same direction."""
+    """One field and a direction; rows of equal value are ordered by id in the same direction.
+
+    A field that `has_no_nulls` is ordered and bounded as an index of it is.
+    """
 
     field: str
     is_descending: bool
+    has_no_nulls: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Ordering:
@@ -73,6 +77,9 @@ class Ordering:
         by, then = F(self.field), F("id")
         if self.field == "id":
             return rows.order_by(then.desc() if self.is_descending is not reverse else then.asc())
+        if self.has_no_nulls:
+            is_down = self.is_descending is not reverse
+            return rows.order_by(*(one.desc() if is_down else one.asc() for one in (by, then)))
         if self.is_descending is not reverse:
             order = by.desc(nulls_first=True) if reverse else by.desc(nulls_last=True)
             return rows.order_by(order, then.desc())
@@ -91,6 +98,8 @@ class Ordering:
             return in_line | ~is_null if cursor.is_backward else in_line
         further = Q(**{f"{self.field}__{step}": cursor.value})
         in_line = Q(**{self.field: cursor.value}) & later_id
+        if self.has_no_nulls:
+            return Q(**{f"{self.field}__{step}e": cursor.value}) & (further | in_line)
         return further | in_line if cursor.is_backward else further | in_line | is_null
 
     def up_to(self, edge: UUID, *, is_backward: bool) -> Q:
@@ -126,7 +135,10 @@ class NewestFirst(BasePagination):
     ) -> list[Any]:
         query = names.snake_query(request.query_params)
         self._url = request.build_absolute_uri()
-        self._ordering = _ordering(query, getattr(view, "ordering_fields", ()))
+        usual = getattr(view, "usual_ordering", NEWEST_FIRST)
+        ordering = _ordering(query, getattr(view, "ordering_fields", ()), usual)
+        has_no_nulls = not queryset.model._meta.get_field(ordering.field).null  # noqa: SLF001  Django's
+        self._ordering = replace(ordering, has_no_nulls=has_no_nulls)
         self._looked_through = getattr(view, "looked_through", None)
         self._counts = self._count(queryset, query)
         size, cursor = _size(query), _cursor(query)
@@ -224,8 +236,8 @@ class NewestFirst(BasePagination):
         return {"count": min(counted, COUNTED_UP_TO), "count_capped": is_capped}
 
 
-def _ordering(query: Mapping[str, str], allowed: tuple[str, ...]) -> Ordering:
-    chosen = Ordering.parse(query.get("ordering") or NEWEST_FIRST)
+def _ordering(query: Mapping[str, str], allowed: tuple[str, ...], usual: str) -> Ordering:
+    chosen = Ordering.parse(query.get("ordering") or usual)
     if chosen.field in {"id", "created_at"}:  # ids follow the time of creation
         return Ordering("id", chosen.is_descending)
     if chosen.field not in allowed:

@@ -7,8 +7,8 @@ from django_filters import rest_framework as filters
 
 from executions_app.api.filters import BoundedFilterSet, WordsFilter
 from executions_app.states import Priority
-from scheduler_app.models import Schedule
-from scheduler_app.policies import TriggerType
+from scheduler_app.models import BusinessCalendar, Limit, Schedule
+from scheduler_app.policies import OverlapPolicy, TriggerType
 
 
 class ScheduleFilter(BoundedFilterSet):
@@ -22,6 +22,9 @@ class ScheduleFilter(BoundedFilterSet):
     search = filters.CharFilter(field_name="name", lookup_expr="icontains")
     name = filters.CharFilter()
     is_paused = filters.BooleanFilter(method="paused")
+    pause_reason = filters.CharFilter(help_text="the whole reason")
+    overlap_policy = WordsFilter(OverlapPolicy)
+    calendar = filters.UUIDFilter(field_name="calendar_id", help_text="the calendar's id")
 
     class Meta:
         model = Schedule
@@ -36,3 +39,25 @@ class ScheduleFilter(BoundedFilterSet):
         """Schedules with a pause that has an end or a reason, or those without."""
         is_paused = Q(paused_until__isnull=False) | ~Q(pause_reason="")
         return rows.filter(is_paused) if value else rows.exclude(is_paused)
+
+
+class CalendarFilter(BoundedFilterSet):
+    """Every name by which business calendars can be chosen."""
+
+    name = filters.CharFilter()
+    search = filters.CharFilter(field_name="name", lookup_expr="icontains")
+
+    class Meta:
+        model = BusinessCalendar
+        fields: list[str] = []
+
+
+class LimitFilter(BoundedFilterSet):
+    """Every name by which limits can be chosen."""
+
+    key = filters.CharFilter()
+    search = filters.CharFilter(field_name="key", lookup_expr="icontains")
+
+    class Meta:
+        model = Limit
+        fields: list[str] = []

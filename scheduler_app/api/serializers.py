@@ -12,11 +12,12 @@ from errors_app.api.serializers import ERROR_CLASSES
 from errors_app.backoff import Jitter, Strategy
 from executions_app.api.serializers import EXECUTION_STATUSES, ObjectField, StrictSerializer, words
 from executions_app.states import Priority, SystemStatus
-from scheduler_app.models import Schedule
-from scheduler_app.policies import CatchupPolicy, OverlapPolicy, TriggerType
+from scheduler_app.models import Schedule, UniqueMode
+from scheduler_app.policies import CatchupPolicy, OutsideWindow, OverlapPolicy, TriggerType
 
 MOST_PARAMETERS_BYTES: Final = 64 * 1024
 MOST_FIRES: Final = 50
+OVERLAP_POLICIES: Final = words(OverlapPolicy)
 SCHEDULE_TYPES: Final = ["cron", "interval", "one_time"]
 SCHEDULE_EXAMPLE: Final = {
     "id": "0195f2c0-11aa-7000-8000-1c2d3e4f5a6b",
@@ -45,8 +46,27 @@ SCHEDULE_EXAMPLE: Final = {
         "jitter": "full",
         "retryable_classes": ["transient", "timeout", "lost"],
     },
+    "trigger_config": {},
+    "start_at": None,
+    "end_at": "2027-01-01T00:00:00Z",
+    "max_runs": None,
+    "execution_window": {"hours": ["09:00-17:00"], "weekdays": ["mon", "tue", "wed"]},
+    "calendar": None,
+    "outside_window": "skip",
+    "jitter_ms": 0,
+    "spread_ms": 0,
+    "buffer_limit": 100,
+    "run_ttl_ms": None,
+    "pause_after_failures": 5,
+    "max_concurrent": None,
+    "limit_key": "",
+    "unique_key": "",
+    "unique_mode": "while_active",
+    "unique_for_ms": None,
     "next_run_at": "2026-12-01T08:00:00Z",
     "last_run_at": None,
+    "paused_at": None,
+    "fired_count": 0,
     "missed_count": 0,
     "version": 1,
     "created_at": "2026-11-20T12:00:00Z",
@@ -93,9 +113,29 @@ class ScheduleSerializer(serializers.ModelSerializer[Schedule]):
     timezone = serializers.CharField(required=False, help_text="IANA zone; default UTC")
     task_config = ObjectField(required=False, help_text="what the task type takes")
     priority = serializers.ChoiceField(words(Priority), required=False)
-    overlap_policy = serializers.ChoiceField(words(OverlapPolicy), required=False)
+    overlap_policy = serializers.ChoiceField(OVERLAP_POLICIES, required=False)
     catchup_policy = serializers.ChoiceField(words(CatchupPolicy), required=False)
     retry_policy = RetryPolicySerializer(required=False)
+    trigger_config = ObjectField(
+        required=False,
+        help_text="what starts an event-driven or dependent schedule: "
+        '`{"source": "webhook", "filter": {"kind": {"eq": "paid"}}}`, '
+        '`{"source": "internal", "event": "execution:failed"}` or '
+        '`{"upstreams": ["nightly report"], "on": "success", "mode": "any"}`',
+    )
+    execution_window = ObjectField(
+        required=False,
+        help_text="when it may start, in its zone: "
+        '`{"hours": ["09:00-17:00"], "weekdays": ["mon", "fri"]}`; empty: always',
+    )
+    calendar = serializers.CharField(
+        source="calendar_id",
+        required=False,
+        allow_null=True,
+        help_text="a business calendar of its owner, by name or id; its id is shown",
+    )
+    outside_window = serializers.ChoiceField(words(OutsideWindow), required=False)
+    unique_mode = serializers.ChoiceField(words(UniqueMode), required=False)
 
     class Meta:
         model = Schedule
@@ -105,6 +145,8 @@ class ScheduleSerializer(serializers.ModelSerializer[Schedule]):
             "owner",
             "next_run_at",
             "last_run_at",
+            "paused_at",
+            "fired_count",
             "missed_count",
             "version",
             "created_at",
@@ -117,6 +159,15 @@ class ScheduleSerializer(serializers.ModelSerializer[Schedule]):
 
 class TriggerSerializer(StrictSerializer):
     parameters = ObjectField(required=False, default=dict, help_text="for this run; <= 64 KiB")
+    overlap = serializers.ChoiceField(
+        OVERLAP_POLICIES, required=False, help_text="instead of the schedule's overlap policy"
+    )
+    unique_key = serializers.CharField(
+        required=False,
+        default="",
+        max_length=200,
+        help_text="instead of the schedule's; while it is taken no second execution is made",
+    )
 
     def validate_parameters(self, value: dict[str, Any]) -> dict[str, Any]:
         if len(json.dumps(value, ensure_ascii=False).encode()) > MOST_PARAMETERS_BYTES:
@@ -129,6 +180,8 @@ class TriggeredSerializer(serializers.Serializer[Any]):
     id = serializers.UUIDField(help_text="the same")
     number = serializers.IntegerField()
     status = serializers.ChoiceField(EXECUTION_STATUSES)
+    held_by = serializers.CharField(allow_null=True, help_text="what it waits for, if anything")
+    duplicate = serializers.BooleanField(help_text="it was there already: none was made")
 
 
 class PreviewSerializer(StrictSerializer):

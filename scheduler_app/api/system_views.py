@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
+from datetime import datetime
 from typing import Any, Final
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -18,7 +20,7 @@ from executions_app.api.serializers import LeaseSerializer
 from executions_app.api.views import ExecutionView
 from executions_app.models import Execution
 from executions_app.states import ExecutionStatus
-from scheduler_app import explain, permissions, status, system
+from scheduler_app import explain, lint_rows, permissions, status, system
 from scheduler_app.api.serializers import (
     ExplanationSerializer,
     PreviewSerializer,
@@ -86,7 +88,10 @@ class Preview(ApiView[Schedule]):
             path = (error.field,) if is_own_field else ("schedule_config", error.field)
             wrong = FieldError(problem.pointer(*path), "invalid", error.reason)
             raise problem.invalid([wrong]) from None
-        return Response(ExplanationSerializer(explanation).data)
+        fires = [datetime.fromisoformat(one.utc) for one in explanation.fires]
+        collisions = lint_rows.collisions(fires)
+        warned = replace(explanation, warnings=(*explanation.warnings, *collisions))
+        return Response(ExplanationSerializer(warned).data)
 
     def _explain(self, rule: dict[str, Any]) -> explain.Explanation:
         now = clock.now()

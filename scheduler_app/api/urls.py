@@ -6,12 +6,48 @@ from typing import Any
 
 from django.urls import path
 
-from scheduler_app.api import system_views, views
+from scheduler_app.api import (
+    backfill_views,
+    foresight_views,
+    limit_views,
+    system_views,
+    views,
+    webhook_views,
+)
 
 urlpatterns: list[Any] = [
     path("scheduler/schedules", views.Schedules.as_view(), name="schedules"),
+    path("scheduler/schedules/pause", limit_views.PauseMany.as_view()),
+    path("scheduler/schedules/resume", limit_views.ResumeMany.as_view()),
+    path("scheduler/calendars", limit_views.Calendars.as_view(), name="calendars"),
+    path(
+        "scheduler/calendars/<uuid:calendar_id>",
+        limit_views.OneCalendar.as_view(),
+        name="calendar",
+    ),
+    path("scheduler/limits", limit_views.Limits.as_view(), name="limits"),
+    path("scheduler/limits/<uuid:limit_id>", limit_views.OneLimit.as_view(), name="limit"),
     path("scheduler/schedules/<uuid:schedule_id>", views.OneSchedule.as_view(), name="schedule"),
     path("scheduler/schedules/<uuid:schedule_id>/trigger", views.Trigger.as_view()),
+    path(
+        "scheduler/schedules/<uuid:schedule_id>/webhook-secret",
+        webhook_views.WebhookSecret.as_view(),
+    ),
+    path("webhooks/<str:trigger_id>", webhook_views.Webhook.as_view(), name="webhook"),
+    path("scheduler/schedules/<uuid:schedule_id>/fires", foresight_views.Fires.as_view()),
+    path("scheduler/schedules/<uuid:schedule_id>/why", foresight_views.Why.as_view()),
+    *(
+        path(f"scheduler/schedules/<uuid:schedule_id>/backfills{rest}", view.as_view(), name=name)
+        for rest, view, name in (
+            ("", backfill_views.Backfills, "backfills"),
+            ("/<uuid:backfill_id>", backfill_views.OneBackfill, "backfill"),
+            ("/<uuid:backfill_id>/pause", backfill_views.Pause, None),
+            ("/<uuid:backfill_id>/resume", backfill_views.Resume, None),
+            ("/<uuid:backfill_id>/abort", backfill_views.Abort, None),
+        )
+    ),
+    path("scheduler/upcoming", foresight_views.Upcoming.as_view()),
+    path("scheduler/lint", foresight_views.Lint.as_view()),
     path("scheduler/preview", system_views.Preview.as_view()),
     path("scheduler/start", system_views.Start.as_view()),
     path("scheduler/stop", system_views.Stop.as_view()),

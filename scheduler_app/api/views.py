@@ -6,7 +6,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.urls import reverse
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -15,7 +15,8 @@ from executions_app.api.base import ApiView
 from executions_app.api.problem import FieldError, Problem
 from executions_app.api.views import location
 from executions_app.models import Execution
-from scheduler_app import definition, permissions, schedules
+from scheduler_app import by_hand, definition, permissions, schedules
+from scheduler_app.admission import StillActive
 from scheduler_app.api import preconditions
 from scheduler_app.api.filters import ScheduleFilter
 from scheduler_app.api.serializers import (
@@ -23,8 +24,11 @@ from scheduler_app.api.serializers import (
     TriggeredSerializer,
     TriggerSerializer,
 )
+from scheduler_app.by_hand import Wanted
 from scheduler_app.definition import Definition, InvalidDefinition
+from scheduler_app.key_templates import MissingValue
 from scheduler_app.models import Schedule
+from scheduler_app.policies import OverlapPolicy
 
 READ_ONLY: Final = frozenset(ScheduleSerializer.Meta.read_only_fields)
 IF_MATCH: Final = OpenApiParameter(
@@ -51,6 +55,12 @@ def operator_needed(error: Exception) -> Problem:
     return Problem(403, "operator_needed", str(error))
 
 
+def parameter_missing(error: MissingValue) -> Problem:
+    path = str(error.context["path"]).split(".")
+    where = problem.pointer("parameters", *path)
+    return problem.invalid([FieldError(where, "required", str(error))])
+
+
 class ScheduleView(ApiView[Schedule]):
     rows = Schedule.objects.all()
     serializer_class = ScheduleSerializer
@@ -59,6 +69,7 @@ class ScheduleView(ApiView[Schedule]):
         InvalidDefinition: invalid,
         schedules.NameTaken: name_taken,
         schedules.VersionChanged: version_changed,
+        schedules.Needed: problem.conflict,
         permissions.OperatorNeeded: operator_needed,
     }
 
@@ -105,7 +116,7 @@ class OneSchedule(ScheduleView):
     def patch(self, request: Request, schedule_id: UUID) -> Response:
         """Change the fields that are given; an object among them is replaced as a whole."""
         schedule = self.find(id=schedule_id)
-        words = {name: getattr(schedule, name) for name in Definition.model_fields}
+        words = definition.stored(schedule)
         return self._update(request, schedule, words=words)
 
     @extend_schema(operation_id="schedule_delete", parameters=[IF_MATCH], responses={204: None})
@@ -130,10 +141,19 @@ class OneSchedule(ScheduleView):
 
 
 class Trigger(ScheduleView):
+    meanings = {
+        **ScheduleView.meanings,
+        StillActive: problem.conflict,
+        MissingValue: parameter_missing,
+    }
+
     @extend_schema(
         operation_id="schedule_trigger",
         request=TriggerSerializer,
-        responses={202: TriggeredSerializer},
+        responses={
+            200: OpenApiResponse(TriggeredSerializer, "The same work is there already"),
+            202: TriggeredSerializer,
+        },
     )
     @idempotent.once
     def post(self, request: Request, schedule_id: UUID) -> Response:
@@ -141,17 +161,24 @@ class Trigger(ScheduleView):
         schedule = self.find(id=schedule_id)
         given = TriggerSerializer(data=request.data)
         given.is_valid(raise_exception=True)
-        execution_id = schedules.trigger(
-            schedule,
-            actor=self.actor,
-            parameters=given.validated_data["parameters"],
+        said = given.validated_data
+        wanted = Wanted(
+            said["parameters"],
+            overlap=OverlapPolicy(said["overlap"]) if "overlap" in said else None,
+            unique_key=said["unique_key"],
             correlation_id=request_ids.of(request),
         )
-        execution = Execution.objects.only("number", "status").get(id=execution_id)
+        triggered = by_hand.trigger(schedule, wanted, actor=self.actor)
+        execution = Execution.objects.only("number", "status", "held_by").get(
+            id=triggered.execution_id
+        )
         body = {
-            "execution_id": execution_id,
-            "id": execution_id,
+            "execution_id": execution.id,
+            "id": execution.id,
             "number": execution.number,
             "status": execution.status,
+            "held_by": execution.held_by or None,
+            "duplicate": triggered.is_duplicate,
         }
-        return Response(body, status=202, headers={"Location": location(execution_id)})
+        status = 200 if triggered.is_duplicate else 202
+        return Response(body, status=status, headers={"Location": location(execution.id)})

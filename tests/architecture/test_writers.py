@@ -15,14 +15,28 @@ APPS = ("scheduler_app", "agents_app", "errors_app", "executions_app", "config")
 OWNERS = {
     "Execution": {"executions_app/lifecycle.py", "executions_app/outbox.py"},
     "Step": {"executions_app/lifecycle.py"},
-    "Schedule": {"scheduler_app/schedules.py", "scheduler_app/dispatcher.py"},
+    "Schedule": {
+        "scheduler_app/schedules.py",
+        "scheduler_app/pauses.py",
+        "scheduler_app/dispatcher.py",
+    },
     "ErrorRecord": {"errors_app/recovery.py", "errors_app/incidents.py"},
     "DeadLetter": {"errors_app/recovery.py", "errors_app/incidents.py"},
 }
 SQL_OWNERS = {
-    "task_executions": {"executions_app/statements.py", "executions_app/outbox.py"},
+    "task_executions": {
+        "executions_app/statements.py",
+        "executions_app/outbox.py",
+        "executions_app/holding.py",
+        "executions_app/uniqueness.py",
+        "executions_app/overlaps.py",
+    },
     "execution_steps": {"executions_app/statements.py"},
-    "task_schedules": {"scheduler_app/firing.py", "scheduler_app/consequences.py"},
+    "task_schedules": {
+        "scheduler_app/firing.py",
+        "scheduler_app/consequences.py",
+        "scheduler_app/sources/starting.py",
+    },
     "error_records": set(),
     "dead_letters": set(),
     "events": {"executions_app/events.py"},

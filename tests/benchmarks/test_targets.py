@@ -8,11 +8,11 @@ from typing import Self
 import pytest
 
 from benchmarks import handlers, targets
-from benchmarks.installation import Installation
+from benchmarks.installation import Installation, MeasurementImpossible
 from benchmarks.peers import watch
-from benchmarks.targets import arrivals, urgent
+from benchmarks.targets import arrivals, tenants, urgent
 
-WITH_A_MUST = {"T1", "T2", "T3", "T4", "T5", "T6", "T7", "T8", "T14", "N-18"}
+WITH_A_MUST = {"T1", "T2", "T3", "T4", "T5", "T6", "T7", "T8", "T14", "T16", "N-18"}
 
 
 def test_every_target_has_a_name_of_its_own_and_the_demanding_ones_a_must() -> None:
@@ -37,6 +37,19 @@ def test_the_wait_of_critical_work_and_the_part_of_low_are_of_the_same_window() 
 
     assert found[urgent.START] == pytest.approx(475.0)
     assert found[urgent.SHARE] == pytest.approx(100 / 3)
+
+
+def test_the_waits_of_the_quiet_tenants_are_from_the_wish_to_the_start() -> None:
+    starts = {"loud": 9.0, "a": 10.1, "b": 10.2, "c": 11.0}
+
+    found = tenants.judged(starts, wanted={"a": 10.0, "b": 10.0, "c": 10.5})
+
+    assert found == pytest.approx(470.0)
+
+
+def test_a_quiet_tenant_that_was_never_served_makes_no_number() -> None:
+    with pytest.raises(MeasurementImpossible, match="1 of 2"):
+        tenants.judged({"a": 10.1}, wanted={"a": 10.0, "b": 10.0})
 
 
 def test_missing_and_doubled_arrivals_are_counted_together() -> None:

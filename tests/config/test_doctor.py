@@ -22,6 +22,11 @@ from scheduler_app import queues
 from tests.terminal import run
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+PRODUCTION = {
+    "django_env": "production",
+    "session_secret": "x" * 32,
+    "field_encryption_keys": ["A" * 43 + "="],
+}
 
 
 def findings() -> dict[str, Finding]:
@@ -109,11 +114,9 @@ def test_away_services_fail_and_nothing_of_theirs_is_checked() -> None:
         ({"heartbeat_seconds": 20.0, "lease_seconds": 30.0}, "HEARTBEAT_SECONDS"),
         ({"scheduler_backoff_base": 500_000}, "SCHEDULER_BACKOFF_BASE"),
         ({"extra_handlers": ["mine"]}, "EXTRA_HANDLERS"),
-        ({"django_env": "production", "session_secret": "short"}, "SESSION_SECRET"),
-        (
-            {"django_env": "production", "session_secret": "x" * 32, "allowed_hosts": ["*"]},
-            "ALLOWED_HOSTS",
-        ),
+        ({**PRODUCTION, "session_secret": "short"}, "SESSION_SECRET"),
+        ({**PRODUCTION, "field_encryption_keys": []}, "FIELD_ENCRYPTION_KEYS"),
+        ({**PRODUCTION, "allowed_hosts": ["*"]}, "ALLOWED_HOSTS"),
     ],
 )
 def test_settings_that_do_not_fit_together_are_named(change: dict[str, Any], named: str) -> None:

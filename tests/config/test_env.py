@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from config.env import CHECKOUT, Env, generated_secret
 
@@ -53,6 +54,23 @@ def test_a_generated_secret_is_made_once_and_private(tmp_path: Path) -> None:
     assert first == second
     assert len(first) >= 48
     assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_generated_key_of_secrets_is_one_that_the_environment_would_take(tmp_path: Path) -> None:
+    made = Env.model_construct().encryption_keys(tmp_path)
+
+    again = Env.model_construct().encryption_keys(tmp_path)
+    named = Env.model_validate({"field_encryption_keys": made[0]})
+
+    assert made == again == named.field_encryption_keys
+    assert named.encryption_keys(tmp_path / "elsewhere") == made
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("keys", ["short", "A" * 43 + "=,short", "ä" * 43 + "="])
+def test_a_key_that_is_none_is_refused(keys: str) -> None:
+    with pytest.raises(ValidationError):
+        Env.model_validate({"field_encryption_keys": keys})
 
 
 def test_production_refuses_to_invent_a_secret() -> None:

@@ -123,7 +123,7 @@ def clear(system: System) -> None:
     system.resume()
     if not switch.read().scheduler_running:
         switch.start(SYSTEM)
-    for left in Schedule.objects.all():
+    for left in Schedule.objects.order_by("-id"):  # dependents before what they depend on
         schedules.delete(left.id, actor=SYSTEM)
     system.until(_nothing_moves, what="everything was cancelled")
 

@@ -17,10 +17,12 @@ from config.env import env
 from errors_app import recovery, rescuer
 from executions_app import clock, events, feed, ids, lifecycle, outbox, partitions
 from executions_app.events import Cursor
-from executions_app.models import Execution
+from executions_app.models import Execution, OutcomeInbox
 from executions_app.states import ExecutionStatus
 from scheduler_app import consequences, dispatcher, queues, sending
 from scheduler_app.beat import Metronome
+from scheduler_app.models import EventCursor, EventListener, Schedule
+from scheduler_app.sources import hearing, internal
 from tests import verbs
 from tests.scale.plans import watched
 
@@ -129,6 +131,42 @@ def test_consequences_are_drawn_by_the_batch() -> None:
         assert consequences.draw(limit=200) == 200
 
     seen.must_cost_little(pages=200 * PAGES_PER_ROW)
+
+
+def test_dependents_are_found_by_the_upstreams_that_ended() -> None:
+    inbox = OutcomeInbox.objects.order_by("id").values_list("schedule_id", flat=True)
+    upstreams = [one for one in inbox[:50] if one is not None]
+    others = Schedule.objects.exclude(id__in=upstreams).order_by("id")
+    waiting = list(others.values_list("id", flat=True)[:50])
+    of_old = {"created_at": clock.now() - timedelta(days=365), "overlap_policy": "allow"}
+    for one, upstream in zip(waiting, upstreams, strict=True):
+        config = {"upstreams": [str(upstream)], "on": "end", "mode": "any"}
+        Schedule.objects.filter(id=one).update(
+            trigger_type="dependent", trigger_config=config, enabled=True, **of_old
+        )
+
+    with watched() as seen:
+        consequences.draw(limit=200)
+
+    assert Execution.objects.filter(trigger="dependency").exists()
+    seen.must_cost_little(pages=200 * PAGES_PER_ROW)
+
+
+def test_events_are_heard_by_the_page_wherever_the_last_hearing_ended(filled: int) -> None:
+    hearer = Schedule.objects.order_by("id")[0]
+    config = {"source": "internal", "event": "execution:queued", "filter": {}}
+    Schedule.objects.filter(id=hearer.id).update(
+        trigger_type="event_driven", trigger_config=config, overlap_policy="allow", enabled=True
+    )
+    EventListener.objects.create(schedule_id=hearer.id, since_xid=0)
+    internal.hear()
+
+    for share in (0.0, 0.5, 0.99):
+        place = Cursor(int(events.end().xid * share), UUID(int=0))
+        EventCursor.objects.update(xid=place.xid, event_id=place.id)
+        with watched() as seen:
+            internal._hear_page()
+        seen.must_cost_little(pages=hearing.AT_ONCE * PAGES_PER_ROW)
 
 
 def test_people_and_their_acts_touch_single_rows() -> None:

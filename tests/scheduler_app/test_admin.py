@@ -229,3 +229,18 @@ def test_every_registered_model_has_a_list_with_the_look_of_the_rest(
 
     assert page.status_code == 200
     assert "unfold" in page.content.decode()
+
+
+def test_the_page_of_a_schedule_tells_why_its_last_fires_did_or_did_not_run(
+    root: Client, make_schedule: MakeSchedule
+) -> None:
+    schedule = make_schedule("<b>", late_by=timedelta(seconds=5))
+    page = reverse(CHANGE, args=[schedule.pk])
+    before = root.get(page).content.decode()
+    dispatcher.dispatch_due()
+
+    after = root.get(page).content.decode()
+
+    assert "is due and waits" in before or "did not exist yet" in before
+    assert "became execution #" in after
+    assert root.get(reverse(ADD)).status_code == 200

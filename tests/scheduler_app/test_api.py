@@ -26,8 +26,11 @@ SCHEDULE_KEYS = {
     "id", "name", "owner", "trigger_type", "schedule_type", "schedule_config", "timezone",
     "task_type", "task_config", "priority", "enabled", "paused_until", "pause_reason",
     "timeout_ms", "overlap_policy", "catchup_policy", "catchup_limit", "catchup_window_ms",
-    "retry_policy", "next_run_at", "last_run_at", "missed_count", "version", "created_at",
-    "updated_at",
+    "retry_policy", "trigger_config", "start_at", "end_at", "max_runs", "execution_window",
+    "calendar", "outside_window", "jitter_ms", "spread_ms", "buffer_limit", "run_ttl_ms",
+    "pause_after_failures", "max_concurrent", "limit_key", "unique_key", "unique_mode",
+    "unique_for_ms", "next_run_at", "last_run_at", "paused_at", "fired_count", "missed_count",
+    "version", "created_at", "updated_at",
 }  # fmt: skip
 
 
@@ -336,6 +339,8 @@ def test_a_trigger_answers_the_execution_and_leaves_the_cadence(
         "id": str(execution.id),
         "number": execution.number,
         "status": "queued",
+        "held_by": None,
+        "duplicate": False,
     }
     assert answer["Location"] == f"/api/execution/executions/{execution.id}"
     assert execution.parameters == {"userName": "ada"}
@@ -404,7 +409,7 @@ def test_a_key_whose_request_runs_is_busy(operator: APIClient, owner: User) -> N
 
 
 def test_a_key_is_forgotten_after_a_day(operator: APIClient, owner: User) -> None:
-    schedule = ScheduleFactory.create(owner=owner)
+    schedule = ScheduleFactory.create(owner=owner, overlap_policy="allow")
     operator.post(one(schedule, "trigger"), {}, HTTP_IDEMPOTENCY_KEY="k")
     IdempotencyKey.objects.update(created_at=Now() - timedelta(hours=25))
 

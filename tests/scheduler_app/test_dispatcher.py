@@ -250,7 +250,9 @@ def test_the_number_of_statements_of_a_batch_does_not_depend_on_its_size(
         copies_of(one, size)
         with CaptureQueriesContext(connection) as captured:
             fired, _ = dispatcher._fire(dispatcher.Round(), limit=1000)
-        counts.append((fired, len(captured)))
+        # Which limits are in force is asked once a second, however much is due.
+        asked = [one for one in captured if "FROM limits" not in one["sql"]]
+        counts.append((fired, len(asked)))
         Schedule.objects.exclude(id=one.id).delete()
         Schedule.objects.update(next_run_at=one.next_run_at)
 

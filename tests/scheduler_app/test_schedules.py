@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 
 from executions_app import audit
-from executions_app.models import SystemState
+from executions_app.models import Execution, SystemState
 from scheduler_app import schedules
 from scheduler_app.models import FireRecord, Schedule
 
@@ -48,7 +48,9 @@ def test_a_pause_while_the_system_is_stopped_runs_nothing(make_schedule: MakeSch
 
     schedules.pause(schedule.id, reason="too noisy", until=None, actor=audit.SYSTEM)
 
-    assert not FireRecord.objects.exists()
+    assert not Execution.objects.exists()
+    fire = FireRecord.objects.get(schedule_id=schedule.id)
+    assert (fire.nominal_at, fire.reason) == (schedule.next_run_at, "skipped_paused")
 
 
 @pytest.mark.django_db(transaction=True)

@@ -26,7 +26,8 @@ from executions_app.commands import (
 )
 from executions_app.models import Execution
 from executions_app.states import TERMINAL, ExecutionStatus
-from executions_app.wording import iso, moment, why
+from executions_app.wording import iso, moment
+from scheduler_app import held_words
 from scheduler_app.commands import ScheduleCommand, schedule_named
 
 LOOK_AGAIN_SECONDS: Final = 0.5
@@ -116,7 +117,7 @@ class Command(ScheduleCommand):
 
     def _answer(self, execution: Execution) -> Answer:
         now = clock.now()
-        explained = why(execution, now=now)
+        explained = held_words.why(execution, now=now)
         shown = {
             "execution": f"#{execution.number} {execution.id}",
             "why": explained,

@@ -24,9 +24,22 @@ from executions_app.commands import (
 )
 from executions_app.models import Execution
 from executions_app.wording import moment
-from scheduler_app import definition, explain, permissions, schedule_words, schedules
+from scheduler_app import (
+    bulk,
+    by_hand,
+    definition,
+    foresight_verbs,
+    many_schedules,
+    permissions,
+    policy_words,
+    schedule_words,
+    schedules,
+    webhook_verbs,
+)
+from scheduler_app.by_hand import Wanted
 from scheduler_app.commands import ScheduleCommand, document, schedule_named
 from scheduler_app.models import Schedule
+from scheduler_app.policies import OverlapPolicy
 
 
 class Command(ScheduleCommand):
@@ -52,13 +65,22 @@ class Command(ScheduleCommand):
             ("delete", self.delete, "remove it; its executions stay readable"),
         ):
             one = verbs.add(name, run, help_text=help_text)
-            one.add_argument("schedule", metavar="NAME|ID")
+            is_for_many = name in {"pause", "resume"}
+            one.add_argument("schedule", metavar="NAME|ID", nargs="?" if is_for_many else None)
+            if is_for_many:
+                many_schedules.add_options(one)
             add_acting_user(one)
             if name == "trigger":
                 one.add_argument("--parameters", metavar="JSON", help="an object for this run")
+                one.add_argument(
+                    "--overlap", choices=list(OverlapPolicy), help="instead of its overlap policy"
+                )
+                one.add_argument("--unique-key", metavar="KEY", default="")
             if name == "pause":
                 one.add_argument("--reason", default="")
                 one.add_argument("--until", metavar="ISO")
+        foresight_verbs.add_to(verbs)
+        webhook_verbs.add_to(verbs)
 
     def list_all(self, options: Options) -> Answer:
         chosen = Schedule.objects.order_by("-id")
@@ -69,7 +91,7 @@ class Command(ScheduleCommand):
             (
                 one.name,
                 _state(one, now),
-                _rule(one),
+                policy_words.starts(one),
                 one.task_type,
                 moment(one.next_run_at, now=now),
             )
@@ -90,19 +112,29 @@ class Command(ScheduleCommand):
 
     def trigger(self, options: Options) -> Answer:
         parameters = schedule_words.json_object(options["parameters"] or "{}", field="parameters")
-        execution_id = schedules.trigger(
-            self._named(options), actor=actor(options), parameters=parameters
-        )
-        execution = Execution.objects.get(id=execution_id)
+        overlap = OverlapPolicy(options["overlap"]) if options["overlap"] else None
+        wanted = Wanted(parameters, overlap=overlap, unique_key=options["unique_key"])
+        triggered = by_hand.trigger(self._named(options), wanted, actor=actor(options))
+        execution = Execution.objects.get(id=triggered.execution_id)
         answer = {
             "execution_id": execution.id,
             "number": execution.number,
             "status": execution.status,
+            "held_by": execution.held_by or None,
+            "duplicate": triggered.is_duplicate,
         }
-        return Answer(answer, f"Execution #{execution.number} is {execution.status}")
+        found = "was there already and " if triggered.is_duplicate else ""
+        return Answer(answer, f"Execution #{execution.number} {found}is {execution.status}")
 
     def pause(self, options: Options) -> Answer:
         until = moment_of(options["until"], field="until") if options["until"] else None
+        chosen = many_schedules.chosen(options)
+        if chosen is not None:
+            self.confirm(f"Pausing {chosen.count()} schedules", options)
+            user, reason = acting_user(options), options["reason"]
+            return many_schedules.answer(
+                bulk.pause(chosen, reason=reason, until=until, user=user), "paused"
+            )
         schedule = self._named(options)
         return self._answer(
             schedules.pause(
@@ -111,6 +143,11 @@ class Command(ScheduleCommand):
         )
 
     def resume(self, options: Options) -> Answer:
+        chosen = many_schedules.chosen(options)
+        if chosen is not None:
+            self.confirm(f"Resuming {chosen.count()} schedules", options)
+            done = bulk.resume(chosen, user=acting_user(options))
+            return many_schedules.answer(done, "resumed")
         return self._answer(schedules.resume(self._named(options).id, actor=actor(options)))
 
     def enable(self, options: Options) -> Answer:
@@ -135,10 +172,10 @@ class Command(ScheduleCommand):
             "name": schedule.name,
             "owner": schedule.owner.get_username(),
             "state": _state(schedule, now),
-            "when": _rule(schedule),
+            "when": policy_words.starts(schedule, policy_words.upstream_names(schedule)),
             "task": f"{schedule.task_type} {schedule.task_config}",
             "priority": schedule.priority,
-            "policies": f"overlap {schedule.overlap_policy}, catch-up {schedule.catchup_policy}",
+            **dict(policy_words.bounds(schedule)),
             "next run": moment(schedule.next_run_at, now=now),
             "last run": moment(schedule.last_run_at, now=now),
             "runs": f"{schedule.run_count} ended, {schedule.failure_count} of them failed",
@@ -153,9 +190,3 @@ def _state(schedule: Schedule, now: datetime) -> str:
     if schedule.paused_until is not None and schedule.paused_until > now:
         return f"paused until {moment(schedule.paused_until, now=now)}{reason}"
     return "enabled"
-
-
-def _rule(schedule: Schedule) -> str:
-    if not schedule.schedule_type:
-        return schedule.trigger_type
-    return explain.describe(schedule.schedule_type, schedule.schedule_config, schedule.timezone)

@@ -20,7 +20,7 @@ from executions_app.commands import (
 from executions_app.models import Execution, SystemState
 from executions_app.states import ACTIVE
 from executions_app.wording import moment
-from scheduler_app import consequences, dispatcher, system
+from scheduler_app import consequences, dispatcher, holds, system
 from scheduler_app.commands import ScheduleCommand
 from scheduler_app.models import Schedule
 
@@ -52,6 +52,7 @@ class Command(ScheduleCommand):
         if not system.read().scheduler_running:
             todo = "Start it with `manage.py scheduler start`"
             raise CommandProblem("The scheduler is stopped", todo, Exit.REFUSED)
+        dispatcher.release_held(holds.Held())
         done = dispatcher.dispatch_due()
         drawn = consequences.draw()
         return Answer(

@@ -1,0 +1,22 @@
+"""`manage.py rotate_keys`: encrypt all secrets by the first key of FIELD_ENCRYPTION_KEYS."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+
+from executions_app.commands import Answer, Options, add_common_options
+from scheduler_app.commands import ScheduleCommand
+from scheduler_app.sources import webhook_secrets
+
+
+class Command(ScheduleCommand):
+    help = "Encrypt all secrets at rest by the first of the keys; the others may then be dropped."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        add_common_options(parser)
+        parser.set_defaults(run=self.rotate)
+
+    def rotate(self, options: Options) -> Answer:
+        del options
+        number = webhook_secrets.renew_all()
+        return Answer({"renewed": number}, f"{number} secrets are encrypted by the first key now")

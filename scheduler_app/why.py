@@ -1,0 +1,125 @@
+"""Why a fire did or did not run: answered from the rows alone, for people who ask afterwards.
+
+A fire has a record, then the record and its execution tell it; or it has none, then the first of a
+closed list of reasons that fits does. Where no row explains it, the answer says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from django.db.models import Q
+
+from executions_app import ids
+from executions_app.models import Execution
+from scheduler_app import past, why_words
+from scheduler_app.models import FireRecord, Schedule
+from scheduler_app.past import Then
+from scheduler_app.policies import FireReason
+from scheduler_app.why_closed import closed_words
+from scheduler_app.why_unrecorded import Absence, absence, slack
+
+OVERDUE: Final = timedelta(seconds=2)  # a beat looks once a second
+OTHERS_LOOKED_AT: Final = 200
+OTHERS_NAMED: Final = 5
+RECORDED: Final = "recorded"
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """The answer: `code` is the reason of the record, or why there is none."""
+
+    at: datetime
+    code: str
+    sentence: str
+    fire: FireRecord | None = None
+    execution: Execution | None = None
+
+
+def explain(schedule: Schedule, *, at: datetime | None, now: datetime) -> Why:
+    """Why the fire at `at` did or did not run; without `at` the latest one."""
+    if at is None:
+        return _latest(schedule, now)
+    fire = recorded(schedule, at)
+    if fire is not None:
+        return of_record(schedule, fire, now=now)
+    return _of_absence(absence(schedule, at, now=now))
+
+
+def recorded(schedule: Schedule, at: datetime) -> FireRecord | None:
+    """The record of the fire at `at`, or of the stretch of fires that it belongs to.
+
+    An instant without seconds means any fire of that minute, one without fractions of that second.
+    """
+    fires = FireRecord.objects.filter(schedule_id=schedule.id)
+    near = fires.filter(nominal_at__gte=at, nominal_at__lt=at + slack(at))
+    found = near.order_by("nominal_at", "cause").first()
+    if found is not None:
+        return found
+    before = fires.filter(nominal_at__lte=at, cause="").order_by("-nominal_at").first()
+    if before is None or before.nominal_until is None or before.nominal_until < at:
+        return None
+    return before if _is_a_fire(past.as_of(schedule, at), at) else None
+
+
+def of_record(schedule: Schedule, fire: FireRecord, *, now: datetime) -> Why:
+    """The answer for a fire that has a record."""
+    reason = FireReason(fire.reason)
+    is_overlap = reason is FireReason.SKIPPED_OVERLAP
+    then = past.as_of(schedule, max(fire.created_at, schedule.created_at))
+    execution = None
+    if fire.execution_id is not None:
+        execution = Execution.objects.filter(id=fire.execution_id).first()
+    sentence = why_words.sentence(
+        why_words.Facts(
+            fire=fire,
+            execution=execution,
+            others=tuple(_active_then(schedule, fire)) if is_overlap else (),
+            overlap_policy=str(then.words["overlap_policy"]),
+            pause_reason=_pause_reason(schedule, fire),
+            closed_by=closed_words(schedule, fire.nominal_at),
+            now=now,
+        )
+    )
+    return Why(fire.nominal_at, fire.reason, sentence, fire, execution)
+
+
+def _latest(schedule: Schedule, now: datetime) -> Why:
+    due = schedule.next_run_at
+    if schedule.enabled and due is not None and due <= now - OVERDUE:
+        return _of_absence(absence(schedule, due, now=now))
+    fires = FireRecord.objects.filter(schedule_id=schedule.id)
+    latest = fires.order_by("-nominal_at").first()
+    if latest is not None:
+        return of_record(schedule, latest, now=now)
+    return _of_absence(absence(schedule, due or now, now=now))
+
+
+def _of_absence(found: Absence) -> Why:
+    return Why(found.at, found.code, found.sentence)
+
+
+def _is_a_fire(then: Then, at: datetime) -> bool:
+    return any(then.fires(at, until=at + slack(at)))
+
+
+def _active_then(schedule: Schedule, fire: FireRecord) -> Iterator[Execution]:
+    """The executions of the schedule that had not ended when the fire was looked at."""
+    newest = Execution.objects.filter(
+        schedule_id=schedule.id, id__lt=ids.floor(fire.created_at)
+    ).order_by("-id")
+    looked_at = newest.values("id")[:OTHERS_LOOKED_AT]
+    open_then = Q(completed_at__isnull=True) | Q(completed_at__gt=fire.created_at)
+    found = Execution.objects.filter(open_then, id__in=list(looked_at.values_list("id", flat=True)))
+    yield from found.order_by("id")[:OTHERS_NAMED]
+
+
+def _pause_reason(schedule: Schedule, fire: FireRecord) -> str:
+    if fire.reason != FireReason.SKIPPED_PAUSED:
+        return ""
+    return str(
+        past.as_of(schedule, max(fire.nominal_at, schedule.created_at)).words["pause_reason"]
+    )
