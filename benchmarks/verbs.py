@@ -20,8 +20,9 @@ from executions_app.audit import SYSTEM
 from executions_app.models import Execution
 from executions_app.outbox import Message
 from executions_app.states import ExecutionStatus, Trigger
-from scheduler_app import definition, dispatcher, limits, queues, schedules
+from scheduler_app import definition, dispatcher, queues, schedules
 from scheduler_app.beat import Metronome
+from scheduler_app.limiting import limits
 from scheduler_app.models import Schedule
 
 Thing = TypeVar("Thing")
@@ -116,7 +117,7 @@ def fill(*, count: int, task_config: Mapping[str, Any], task_type: str) -> dict[
     owner = _owner_id()
     with connection.cursor() as cursor:
         cursor.execute("SET statement_timeout = 0")  # a million rows take their time
-        cursor.execute("TRUNCATE task_schedules")
+        cursor.execute("TRUNCATE task_schedules CASCADE")
         one = definition.parse(
             {
                 "name": "model",
@@ -143,7 +144,7 @@ def _cloning() -> str:
         "next_run_at": "now() + interval '1 day' + n %% 3600 * interval '1 second'",
     }
     fields = Schedule._meta.concrete_fields  # noqa: SLF001  Django's documented API
-    columns = [str(field.column) for field in fields]
+    columns = [str(field.column) for field in fields if not field.generated]
     chosen = ", ".join(own.get(one, f'"{one}"') for one in columns)
     names = ", ".join(f'"{one}"' for one in columns)
     return (

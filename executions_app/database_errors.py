@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, connection
 
 DEADLOCK: Final = "40P01"
+DEADLOCK_TRIES: Final = 5
 TOO_LARGE: Final = "54"  # the class of limits that one row exceeds
 SHUTTING_DOWN: Final = "57P"
+
+Answer = TypeVar("Answer")
 
 
 def sqlstate(error: BaseException) -> str:
@@ -28,3 +32,17 @@ def is_away(error: BaseException) -> bool:
     if not isinstance(error, (InterfaceError, OperationalError)):
         return False
     return not sqlstate(error) or sqlstate(error).startswith(SHUTTING_DOWN)
+
+
+def despite_deadlocks(write: Callable[[], Answer]) -> Answer:
+    """Run `write`, which is one transaction, again if PostgreSQL ended it to break a deadlock.
+
+    Inside of a transaction of the caller there is no second try: all of it is undone.
+    """
+    for _ in range(1, DEADLOCK_TRIES):
+        try:
+            return write()
+        except OperationalError as error:
+            if sqlstate(error) != DEADLOCK or connection.in_atomic_block:
+                raise
+    return write()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -30,6 +30,11 @@ def stream(now: datetime) -> Iterator[UUID]:
         for start in range(0, 10 * AT_ONCE, 10):
             bits = int.from_bytes(random[start : start + 10])
             yield UUID(int=base | (bits & LOW_62) | (bits >> 68 << 64))
+
+
+def instant(id_: UUID) -> datetime:
+    """The instant of an id, to the millisecond."""
+    return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=id_.int >> 80)
 
 
 def floor(instant: datetime) -> UUID:

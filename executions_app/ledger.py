@@ -16,14 +16,14 @@ from datetime import datetime
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
-from django.db import DataError, OperationalError
+from django.db import DataError
 from pydantic_core import from_json
 
 from executions_app import events, prepared, statements
-from executions_app.database_errors import DEADLOCK, sqlstate
+from executions_app.database_errors import despite_deadlocks
 from executions_app.states import ExecutionStatus
 
-DEADLOCK_TRIES: Final = 5
+MOST_EARLY_SECONDS: Final = 2.0
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
@@ -58,10 +58,6 @@ class Claimed:
     correlation_id: str
     cancel_requested: bool = False
     begins_at: float = 0.0  # monotonic
-
-    @property
-    def is_last_attempt(self) -> bool:
-        return self.attempt >= self.max_attempts
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +107,9 @@ def claim(requests: Sequence[Claim], *, lease_seconds: float) -> list[Claimed | 
 def _claimed(row: tuple[Any, ...], now: float) -> Claimed:
     values = list(row)
     values[4], values[5] = from_json(values[4]), from_json(values[5])
-    values[-1] += now
+    early = values[-1]
+    # Nothing is sent longer ahead: then PostgreSQL's clock was set back.
+    values[-1] = now + (early if early <= MOST_EARLY_SECONDS else 0.0)
     return Claimed(*values)
 
 
@@ -233,13 +231,6 @@ class _Waiting(Generic[Request, Answer]):
 
 def durable(write: Callable[[], Answer]) -> Answer:
     """Run one statement, which is a transaction, again after a deadlock; announce its events."""
-    for attempt in range(1, DEADLOCK_TRIES + 1):
-        try:
-            answer = write()
-        except OperationalError as error:
-            if sqlstate(error) != DEADLOCK or attempt == DEADLOCK_TRIES:
-                raise
-        else:
-            events.announce()
-            return answer
-    raise AssertionError("unreachable: the last try returns or raises")
+    answer = despite_deadlocks(write)
+    events.announce()
+    return answer

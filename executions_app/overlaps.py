@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from executions_app import prepared, statements
+from executions_app import prepared, statements, uniqueness
 from executions_app.states import Outcome, Trigger
 
 HELD_BY: Final = "overlap:"
@@ -24,6 +24,11 @@ SELECT e.schedule_id::text, count(*), count(*) FILTER (WHERE {IS_HELD})
 FROM task_executions e WHERE e.schedule_id = ANY(%s::uuid[]) AND {NOT_ENDED}
 GROUP BY e.schedule_id
 """  # noqa: S608  composed of constants of this package only, like all that follow
+BESIDE: Final = f"""
+SELECT count(*), count(*) FILTER (WHERE {IS_HELD})
+FROM task_executions e WHERE e.schedule_id = %s AND {NOT_ENDED}
+    AND NOT (e.unique_key = %s AND e.cancel_requested_at IS NOT NULL)
+"""  # noqa: S608
 WHICH: Final = f"""
 SELECT e.id, e.number, e.status FROM task_executions e
 WHERE e.schedule_id = %s AND {NOT_ENDED} ORDER BY e.id LIMIT %s
@@ -46,7 +51,14 @@ WITH next AS (
     SELECT e.id FROM task_executions e WHERE e.id = ANY(ARRAY(SELECT id FROM next)) AND {IS_HELD}
     ORDER BY e.id FOR UPDATE
 )
-UPDATE task_executions e SET held_by = '', updated_at = now()
+UPDATE task_executions e SET updated_at = now(),
+    -- What was asked to stop for it, as work of its key, may still run for another schedule.
+    held_by = CASE WHEN e.unique_key <> '' AND EXISTS (
+        SELECT FROM task_executions o
+        WHERE o.unique_key = e.unique_key AND o.unique_key <> '' AND o.owner_id = e.owner_id
+            AND o.status IN ('pending', 'queued', 'running', 'waiting')
+            AND o.cancel_requested_at IS NOT NULL AND o.id <> e.id
+    ) THEN '{uniqueness.HELD_BY}' || e.unique_key ELSE '' END
 WHERE e.id = ANY(ARRAY(SELECT id FROM locked))
 RETURNING e.id, e.schedule_id
 """  # noqa: S608
@@ -66,11 +78,13 @@ WITH RECURSIVE place AS (
 )
 SELECT held_by FROM place LIMIT %s
 """  # noqa: S608
-DELAY: Final = """
-UPDATE task_executions e SET due_at = i.due_at, updated_at = now()
+DELAY: Final = f"""
+UPDATE task_executions e SET due_at = i.due_at, updated_at = now(),
+    expires_at = e.expires_at + (i.due_at - e.due_at),
+    held_by = CASE WHEN e.held_by LIKE '{uniqueness.HELD_BY}%%' THEN e.held_by ELSE '' END
 FROM unnest(%s::uuid[], %s::timestamptz[]) AS i(id, due_at)
 WHERE e.id = i.id AND e.status = 'pending'
-"""
+"""  # noqa: S608
 
 
 class Standing(NamedTuple):
@@ -104,6 +118,12 @@ def standing(schedule_ids: Sequence[str]) -> dict[str, Standing]:
     return {row[0]: Standing(row[1], row[2]) for row in rows}
 
 
+def standing_beside(schedule_id: UUID, *, unique_key: str) -> Standing:
+    """The same of one schedule, but for what was asked to stop for another one of this key."""
+    row = prepared.execute(BESIDE, [schedule_id, unique_key]).fetchone()
+    return Standing(*(row or ()))
+
+
 def which(schedule_id: UUID, *, most: int) -> list[Active]:
     """The oldest executions of a schedule that have not ended, to be named to people."""
     return [Active(*row) for row in prepared.execute(WHICH, [schedule_id, most]).fetchall()]
@@ -134,7 +154,10 @@ def release(schedule_ids: Sequence[UUID | str]) -> dict[UUID, UUID]:
 
 
 def delay(due: Sequence[tuple[UUID, str]]) -> None:
-    """Set when released executions are due, where they may not start at once."""
+    """Set when executions are due that are let go, where they may not start at once.
+
+    When they are, they ask for room again.
+    """
     prepared.execute(DELAY, [[one for one, _ in due], [at for _, at in due]])
 
 

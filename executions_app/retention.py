@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -135,7 +135,7 @@ def may_go(partition: Partition, *, now: datetime) -> bool:
             return True
         if newest >= ids.floor(now - KEPT):
             return False
-        until = ids.floor(_instant(newest) + SLACK)
+        until = ids.floor(ids.instant(newest) + SLACK)
         return not _one(IS_OF_AN_EXECUTION, _rule_of(partition), now=now, newest=until)
 
 
@@ -226,7 +226,3 @@ def _row(statement: str, rule: Rule, *, now: datetime, **more: Any) -> Any:
     with connection.cursor() as cursor:
         cursor.execute(composed, values)
         return cursor.fetchone()
-
-
-def _instant(id_: UUID) -> datetime:
-    return datetime.fromtimestamp((id_.int >> 80) / 1000, UTC)

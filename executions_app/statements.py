@@ -98,7 +98,8 @@ WITH input AS (
         lease_token = cadenza_uuid7_of((SELECT gen_random_uuid()), e.id),
         lease_expires_at = now() + %s * interval '1 second',
         heartbeat_at = now(), lease_extensions = 0, worker_id = i.worker_id,
-        slice_size = i.slice_size, started_at = greatest(now(), e.due_at), updated_at = now()
+        slice_size = i.slice_size, updated_at = now(),
+        started_at = greatest(now(), least(e.due_at, now() + interval '2 seconds'))
     FROM input i JOIN free USING (id)
     WHERE e.id = i.id
     RETURNING e.id, e.number, e.schedule_id, e.owner_id, e.snapshot, e.parameters, e.trigger,

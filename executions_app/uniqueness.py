@@ -17,10 +17,12 @@ from executions_app.states import Outcome
 HELD_BY: Final = "unique:"
 NOT_ENDED: Final = "IN ('pending', 'queued', 'running', 'waiting')"
 ACTIVE: Final = f"SELECT FROM task_executions WHERE id = %s AND status {NOT_ENDED}"
-# Put off, it needs no room any more; when it is due again it asks again.
+# Put off, it needs no room any more; when it is due again it asks again. Whom it waits for may
+# still run.
 POSTPONE: Final = """
-UPDATE task_executions e SET due_at = %s::timestamptz, parameters = %s::jsonb,
-    held_by = CASE WHEN held_by LIKE 'overlap:%%' THEN held_by ELSE '' END,
+UPDATE task_executions e SET due_at = %s::timestamptz,
+    parameters = coalesce(%s::jsonb, parameters),
+    held_by = CASE WHEN held_by ~ '^(overlap|unique):' THEN held_by ELSE '' END,
     expires_at = expires_at + (%s::timestamptz - due_at), updated_at = now()
 WHERE id = %s AND status = 'pending' AND attempt = 0
 RETURNING id
@@ -45,7 +47,7 @@ WITH free AS (
 )
 UPDATE task_executions e SET held_by = '', updated_at = now()
 WHERE e.id = ANY(ARRAY(SELECT id FROM free)) AND e.status = 'pending'
-RETURNING e.id
+RETURNING e.id, e.schedule_id
 """  # noqa: S608
 
 
@@ -59,9 +61,10 @@ def is_active(execution_id: UUID) -> bool:
     return prepared.execute(ACTIVE, [execution_id]).fetchone() is not None
 
 
-def postpone(execution_id: UUID, *, due_at: datetime, parameters: Mapping[str, Any]) -> bool:
-    """Let an execution that has not been queued be due later, with new parameters."""
-    values = [due_at, json.dumps(dict(parameters)), due_at, execution_id]
+def postpone(execution_id: UUID, *, due_at: datetime, parameters: Mapping[str, Any] | None) -> bool:
+    """Let an execution that has not been queued be due later, with new parameters if any."""
+    words = None if parameters is None else json.dumps(dict(parameters))
+    values = [due_at, words, due_at, execution_id]
     return prepared.execute(POSTPONE, values).fetchone() is not None
 
 
@@ -77,6 +80,10 @@ def supersede(key: str, *, owner_id: int, by: UUID) -> bool:
     return bool(running)
 
 
-def let_go(places: Sequence[str]) -> list[UUID]:
-    """Those that wait in these places for another one of their key, which has ended."""
-    return [row[0] for row in prepared.execute(LET_GO, [list(places)]).fetchall()]
+def let_go(places: Sequence[str]) -> dict[UUID, UUID | None]:
+    """Those that waited in these places for another one of their key, which has ended.
+
+    Answers {execution: schedule}.
+    """
+    rows = prepared.execute(LET_GO, [list(places)]).fetchall()
+    return {row[0]: row[1] for row in rows}

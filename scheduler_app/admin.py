@@ -14,8 +14,9 @@ from executions_app.admin_records import RecordAdmin, Rows, Since, act_on_each, 
 from executions_app.audit import Actor
 from executions_app.models import SystemState
 from executions_app.states import Priority
-from scheduler_app import admin_fires, policy_words, schedules, system
 from scheduler_app import admin_events as admin_events  # registers its pages
+from scheduler_app import admin_executions as admin_executions  # registers its page
+from scheduler_app import admin_fires, policy_words, schedules, system
 from scheduler_app import admin_limits as admin_limits  # registers its pages
 from scheduler_app.admin_doors import DoorAdmin
 from scheduler_app.admin_form import ScheduleForm

@@ -9,7 +9,7 @@ from django.utils.safestring import SafeString
 
 from executions_app import clock
 from executions_app.wording import iso
-from scheduler_app import why
+from scheduler_app.foresight import why
 from scheduler_app.models import FireRecord, Schedule
 
 SHOWN: Final = 5

@@ -13,12 +13,13 @@ from unfold import widgets
 
 from executions_app.admin_records import RecordAdmin, Rows, Since, one_of
 from executions_app.audit import Actor
-from scheduler_app import calendars, limits
+from scheduler_app import calendars
 from scheduler_app.admin_doors import DoorAdmin
 from scheduler_app.admin_fields import json_field, number, text
 from scheduler_app.calendars import CalendarDefinition
 from scheduler_app.definition import InvalidDefinition
-from scheduler_app.limits import LimitDefinition
+from scheduler_app.limiting import limits
+from scheduler_app.limiting.limits import LimitDefinition
 from scheduler_app.models import (
     Backfill,
     BusinessCalendar,

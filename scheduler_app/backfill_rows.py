@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Final
@@ -11,8 +10,10 @@ from typing import Final
 from django.db import connection
 
 from executions_app import events, ids, lifecycle, partitions
-from executions_app.states import ExecutionStatus, Trigger
+from executions_app.states import Trigger
 from scheduler_app import fires
+from scheduler_app.limiting import key_templates
+from scheduler_app.limiting.labels import Labels
 from scheduler_app.models import Schedule
 from scheduler_app.policies import FireReason
 
@@ -39,7 +40,7 @@ def write(
     """One execution for each instant that has none by this cause; answers how many were made.
 
     They wait for nothing but limits: distinct fires are no duplicates of one another and do not
-    grow stale.
+    grow stale. As with other fires by time, nobody has given values for a key.
     """
     if not nominals:
         return 0
@@ -48,18 +49,19 @@ def write(
     with connection.cursor() as cursor:
         cursor.execute(RECORD, [schedule.id, cause, new_ids, list(nominals)])
         recorded = sorted(cursor.fetchall())
+    limit_key = key_templates.render_known(schedule.limit_key, schedule.task_config)
     made = [
         fires.new_execution(
             schedule,
             execution_id,
             trigger=Trigger.BACKFILL,
             due_at=now - (len(recorded) - place) * INSTANT,  # in the order of their instants
-            status=ExecutionStatus.PENDING,
             nominal_at=nominal_at,
             correlation_id=correlation_id,
+            born_with=Labels(limit_key),
         )
         for place, (nominal_at, execution_id) in enumerate(recorded)
     ]
-    lifecycle.create([replace(one, unique_key="", expires_at=None) for one in made])
+    lifecycle.create(made)
     events.announce()
     return len(made)

@@ -181,12 +181,15 @@ def cause(backfill: Backfill) -> str:
 def _move(backfill_id: UUID, status: BackfillStatus, actor: Actor) -> Backfill:
     with transaction.atomic():
         backfill = Backfill.objects.select_for_update().get(id=backfill_id)
+        action = {"paused": "paused", "running": "resumed", "aborted": "aborted"}[status]
         if backfill.status not in MOVES[status]:
-            raise IllegalMove(f"The backfill is {backfill.status} and cannot become {status.value}")
+            fitting = " or ".join(sorted(MOVES[status]))
+            raise IllegalMove(
+                f"This backfill is {backfill.status}; only one that is {fitting} can be {action}"
+            )
         now = clock.now()
         before = {"status": str(backfill.status)}
         _put(backfill, status, now=now)
-        action = {"paused": "paused", "running": "resumed", "aborted": "aborted"}[status]
         _tell(backfill, f"backfill.{action}", actor, now=now, before=before)
     return backfill
 

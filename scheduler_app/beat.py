@@ -32,12 +32,12 @@ from scheduler_app import (
     outlook,
     pauses,
     queues,
-    rates,
     schedules,
     sending,
     system,
 )
 from scheduler_app.ahead import Ahead
+from scheduler_app.limiting import rates, unique
 from scheduler_app.outlook import Outlook
 from scheduler_app.sources import internal
 
@@ -65,6 +65,8 @@ class Metronome:
         self._has_planned = False
         self._has_more_outcomes = False
         self._held = holds.Held()
+        self._of_keys = unique.Waiting()
+        self._has_drawn = False
         self._let_go_after = ""
         self._let_go_at = float("-inf")
         self._has_backfills = False
@@ -106,6 +108,8 @@ class Metronome:
             yield self._dispatch
         if seen.has_outcomes:
             yield self._draw_consequences
+        if seen.has_held_by_key and self._may_free_keys():
+            yield self._release_keys
         if seen.has_listeners:
             yield internal.hear
         is_quiet = not until_due or until_due > QUIET_SECONDS
@@ -116,7 +120,7 @@ class Metronome:
 
     def _rest(self, seen: Outlook) -> float:
         """Until the next fire; a moment while what is due belongs to another beat."""
-        if self._has_more_outcomes:
+        if self._has_more_outcomes or (seen.has_held_by_key and self._may_free_keys()):
             return 0.0
         longest = env.tick_seconds
         if seen.has_held and seen.is_running:
@@ -141,6 +145,16 @@ class Metronome:
     def _release_held(self) -> None:
         dispatcher.release_held(self._held)
 
+    def _may_free_keys(self) -> bool:
+        return self._has_drawn or self._of_keys.has_more
+
+    def _release_keys(self) -> None:
+        """What waits for other work of its key, once something has ended."""
+        is_first = not self._of_keys.has_more
+        self._of_keys.release(limit=env.scheduler_batch_size)
+        if is_first:  # what ends before the last of them was looked at asks for another pass
+            self._has_drawn = False
+
     def _make_room(self) -> None:
         partitions.ensure_ahead(clock.now())
         rates.forget_idle(limit=env.scheduler_batch_size)
@@ -151,7 +165,9 @@ class Metronome:
         self._has_planned = True
 
     def _draw_consequences(self) -> None:
-        self._has_more_outcomes = consequences.draw() >= env.scheduler_batch_size
+        drawn = consequences.draw()
+        self._has_more_outcomes = drawn >= env.scheduler_batch_size
+        self._has_drawn = self._has_drawn or drawn > 0
         if self._has_backfills:
             backfills.advance()
 
@@ -166,6 +182,7 @@ class Metronome:
         if self._let_go_after or now - self._let_go_at >= LET_GO_SECONDS:
             self._let_go_at = now
             self._let_go_after = admission.let_go_all(limit=LET_GO, after=self._let_go_after)
+            self._of_keys.release(limit=env.scheduler_batch_size)
 
     def _rescue(self) -> None:
         self._rescued_at = time.monotonic()

@@ -10,18 +10,22 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 
-from executions_app import audit, clock, ids, lifecycle
+from executions_app import audit, clock
 from executions_app.audit import Actor
-from executions_app.states import ExecutionStatus, Trigger
-from scheduler_app import admission, dispatcher, fires, labels, unique
-from scheduler_app.models import Schedule, UniqueMode
+from executions_app.database_errors import despite_deadlocks
+from executions_app.models import Execution
+from executions_app.states import Trigger
+from scheduler_app import dispatcher, entering
+from scheduler_app.entering import Asked
+from scheduler_app.limiting.unique import Duplicate
+from scheduler_app.models import Schedule
 from scheduler_app.policies import OverlapPolicy
-from scheduler_app.unique import Duplicate, Granted, Wish
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +49,38 @@ class Triggered:
     execution_id: UUID
     is_duplicate: bool
 
+    def document(self) -> dict[str, Any]:
+        """What the caller is told of it; a key may be kept for longer than its execution is."""
+        row = Execution.objects.only("number", "status", "held_by").filter(id=self.execution_id)
+        found = row.first()
+        return {
+            "execution_id": self.execution_id,
+            "number": found and found.number,
+            "status": found and found.status,
+            "held_by": (found and found.held_by) or None,
+            "duplicate": self.is_duplicate,
+        }
+
 
 def trigger(schedule: Schedule, wanted: Wanted, *, actor: Actor) -> Triggered:
     """Run a schedule now; works on a disabled one.
 
     While the system is stopped the execution waits, pending, until it is started again. Raises
-    StillActive if the overlap policy admits none, MissingValue if a key lacks a parameter.
+    StillActive if the overlap policy admits none, MissingValue if a key lacks a parameter, and
+    Schedule.DoesNotExist if it was deleted meanwhile.
     """
+    triggered = despite_deadlocks(partial(_trigger, schedule, wanted, actor=actor))
+    if not triggered.is_duplicate:
+        dispatcher.release_due_if_running([triggered.execution_id])
+    return triggered
+
+
+def _trigger(schedule: Schedule, wanted: Wanted, *, actor: Actor) -> Triggered:
     with transaction.atomic():
         now = clock.now()
         # The same order as a fire by time: the schedule, the key of unique work, executions.
-        list(Schedule.objects.select_for_update().filter(id=schedule.id).values_list("id"))
-        triggered = _enter(schedule, wanted, now=now)
+        locked = Schedule.objects.select_for_update().get(id=schedule.id)
+        triggered = _enter(locked, wanted, now=now)
         audit.record(
             actor,
             "schedule.triggered",
@@ -68,55 +92,17 @@ def trigger(schedule: Schedule, wanted: Wanted, *, actor: Actor) -> Triggered:
                 **({"is_duplicate": True} if triggered.is_duplicate else {}),
             },
         )
-    if not triggered.is_duplicate:
-        dispatcher.release_due_if_running([triggered.execution_id])
     return triggered
 
 
 def _enter(schedule: Schedule, wanted: Wanted, *, now: datetime) -> Triggered:
-    execution_id = ids.new(now)
-    born_with = labels.of(schedule, wanted.parameters, due_at=now)
-    key = wanted.unique_key or born_with.unique_key
-    granted = _granted(schedule, execution_id, key, wanted.parameters, now=now)
-    if isinstance(granted, Duplicate):
-        return Triggered(granted.execution_id, is_duplicate=True)
-    verdict = admission.Verdict()
-    if not granted.held_by:  # else it takes the place of one that runs, which is not in its way
-        verdict = admission.admit(schedule, override=wanted.overlap)
-        verdict.check()
-    due_at = granted.due_at or now
-    new = fires.new_execution(
-        schedule,
-        execution_id,
-        trigger=wanted.source,
-        due_at=due_at,
-        status=ExecutionStatus.PENDING,
-        parameters=dict(wanted.parameters),
+    asked = Asked(
+        wanted.source,
+        wanted.parameters,
+        due_at=now,
+        overlap=wanted.overlap,
+        unique_key=wanted.unique_key,
         correlation_id=wanted.correlation_id,
     )
-    labelled = dataclasses.replace(
-        new,
-        held_by=verdict.held_by or granted.held_by,
-        limit_key=born_with.limit_key,
-        unique_key=key,
-        expires_at=labels.expires_at(schedule.run_ttl_ms, due_at=due_at),
-    )
-    lifecycle.create([labelled])
-    return Triggered(execution_id, is_duplicate=False)
-
-
-def _granted(
-    schedule: Schedule,
-    execution_id: UUID,
-    key: str,
-    parameters: Mapping[str, Any],
-    *,
-    now: datetime,
-) -> Granted | Duplicate:
-    if not key:
-        return Granted(execution_id)
-    mode = UniqueMode(schedule.unique_mode)
-    wish = Wish(
-        execution_id, schedule.owner_id, key, mode, schedule.unique_for_ms, dict(parameters)
-    )
-    return unique.enter(wish, now=now)
+    entered = entering.enter(schedule, asked, now=now)
+    return Triggered(entered.execution_id, is_duplicate=isinstance(entered, Duplicate))

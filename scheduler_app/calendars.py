@@ -27,7 +27,7 @@ from executions_app import audit, clock, ids
 from executions_app.audit import Actor
 from executions_app.states import SchedulerException
 from scheduler_app import next_run, windows
-from scheduler_app.definition import InvalidDefinition, Problem
+from scheduler_app.definition import InvalidDefinition, problems_of
 from scheduler_app.edits import NameTaken, VersionChanged
 from scheduler_app.models import BusinessCalendar, Schedule
 
@@ -105,10 +105,7 @@ def parse(data: Mapping[str, Any]) -> CalendarDefinition:
     try:
         return CalendarDefinition.model_validate(dict(data))
     except ValidationError as error:
-        raise InvalidDefinition(
-            Problem(tuple(str(part) for part in one["loc"]), one["type"], one["msg"])
-            for one in error.errors()
-        ) from None
+        raise InvalidDefinition(problems_of(error)) from None
 
 
 def create(definition: CalendarDefinition, *, owner_id: int, actor: Actor) -> BusinessCalendar:

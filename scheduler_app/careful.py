@@ -16,13 +16,14 @@ from uuid import UUID
 from executions_app import overlaps, prepared
 from executions_app.statements import LABELS, creating
 from executions_app.states import ExecutionStatus
-from scheduler_app import doors, firing, holds, labels, unique
+from scheduler_app import doors, firing, holds
 from scheduler_app.conditions import Conditions
 from scheduler_app.fires import Planned
-from scheduler_app.labels import Labels
+from scheduler_app.limiting import labels, unique
+from scheduler_app.limiting.labels import Labels
+from scheduler_app.limiting.unique import Duplicate, Granted, Wish
 from scheduler_app.models import UniqueMode
 from scheduler_app.policies import Entry, Fire, FireReason
-from scheduler_app.unique import Duplicate, Granted, Wish
 
 STATEMENT: Final = f"""
 WITH input AS (
@@ -49,6 +50,17 @@ SELECT r.execution_id, i.status FROM recorded r JOIN input i USING (schedule_id,
 """  # noqa: S608  composed of constants of this package only
 
 
+# The schedules are locked: nobody else records fires of theirs meanwhile.
+RECORDED: Final = """
+SELECT f.schedule_id::text, f.nominal_at
+FROM unnest(%s::uuid[], %s::timestamptz[]) AS f(schedule_id, nominal_at)
+CROSS JOIN LATERAL (
+    SELECT FROM fire_records r
+    WHERE r.schedule_id = f.schedule_id AND r.nominal_at = f.nominal_at AND r.cause = '' LIMIT 1
+) AS found
+"""
+
+
 class Written(NamedTuple):
     """How many fires were recorded, and which executions stand in a queue already."""
 
@@ -66,6 +78,7 @@ class _Row:
     due_at: datetime
     labels: Labels
     held_by: str = ""
+    held_by_key: str = ""  # what it waits for once nothing of its schedule is in its way
     reason: FireReason = FireReason.DISPATCHED
 
     @property
@@ -96,7 +109,7 @@ def write(planned: Sequence[Planned], *, now: datetime) -> Written:
     """Write the fires, their executions, and move the schedules on."""
     if not planned:
         return Written()
-    rows = [row for one in planned for row in _rows(one, now=now)]
+    rows = _without_recorded([row for one in planned for row in _rows(one, now=now)])
     _enter_uniquely(rows, now=now)
     _make_way(rows)
     columns = list(zip(*(_columns(row, now=now) for row in rows), strict=True)) or [()] * 12
@@ -136,6 +149,22 @@ def _row(one: Planned, fire: Fire, execution_id: UUID | None, *, now: datetime) 
     return _Row(one, fire, execution_id, due_at, its_labels, held_by)
 
 
+def _without_recorded(rows: Sequence[_Row]) -> list[_Row]:
+    """Those without a record; asked only where others give way to a run, or where it counts."""
+    asked = [row for row in rows if row.execution_id and _has_effects(row)]
+    if not asked:
+        return list(rows)
+    fires = [(row.planned.due.id, row.fire.nominal_at) for row in asked]
+    columns = [prepared.array(one) for one in zip(*fires, strict=True)]
+    known = set(prepared.execute(RECORDED, columns).fetchall())
+    return [row for row in rows if (row.planned.due.id, row.fire.nominal_at) not in known]
+
+
+def _has_effects(row: _Row) -> bool:
+    is_counted = row.given.runs_left is not None
+    return bool(row.labels.unique_key) or row.fire.entry is Entry.REPLACE or is_counted
+
+
 def _enter_uniquely(rows: Sequence[_Row], *, now: datetime) -> None:
     """Ask for the keys of unique work; a duplicate is recorded and not run."""
     asking = {row.execution_id: row for row in rows if row.execution_id and row.labels.unique_key}
@@ -146,6 +175,7 @@ def _enter_uniquely(rows: Sequence[_Row], *, now: datetime) -> None:
             row.labels.unique_key,
             UniqueMode(row.given.unique_mode),
             row.given.unique_for_ms,
+            openings=row.given.openings,
         )
         for execution_id, row in asking.items()
     ]
@@ -156,7 +186,7 @@ def _enter_uniquely(rows: Sequence[_Row], *, now: datetime) -> None:
                 row.execution_id, row.reason = None, FireReason.SKIPPED_DUPLICATE
             case Granted(_, due_at, held_by):
                 row.due_at = max(row.due_at, due_at or row.due_at)
-                row.held_by = row.held_by or held_by
+                row.held_by, row.held_by_key = row.held_by or held_by, held_by
 
 
 def _make_way(rows: Sequence[_Row]) -> None:
@@ -166,7 +196,7 @@ def _make_way(rows: Sequence[_Row]) -> None:
         running = overlaps.supersede([row.planned.due.id for row in replacing])
         for row in replacing:
             if row.planned.due.id not in running:
-                row.held_by = ""
+                row.held_by = row.held_by_key
 
 
 def _columns(row: _Row, *, now: datetime) -> tuple[object, ...]:
@@ -186,7 +216,7 @@ def _columns(row: _Row, *, now: datetime) -> tuple[object, ...]:
         row.held_by,
         row.labels.limit_key,
         row.labels.unique_key,
-        row.labels.expires_at,
+        labels.expires_at(row.given.run_ttl_ms, due_at=row.due_at),  # it may have been put off
     )
 
 
@@ -214,7 +244,7 @@ def _moves(
         runs, decision = made[one.due.id], one.decision
         left = decision.conditions.runs_left
         is_last = left is not None and len(runs) >= left
-        next_at = None if is_last else decision.following
+        next_at = None if is_last else decision.resumes_at
         if next_at is None:
             finished.append(one.due.id)
         last = max(runs, default=None)

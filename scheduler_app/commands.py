@@ -9,11 +9,12 @@ from django.contrib.auth.models import User
 
 from executions_app.command_problems import CommandProblem, Exit, problem_of
 from executions_app.commands import DoorCommand, as_uuid
-from scheduler_app import calendars, limits, schedules
+from scheduler_app import calendars, schedules
 from scheduler_app.admission import StillActive
 from scheduler_app.api.serializers import ScheduleSerializer
 from scheduler_app.definition import InvalidDefinition, Problem
-from scheduler_app.key_templates import MissingValue
+from scheduler_app.limiting import limits
+from scheduler_app.limiting.key_templates import MissingValue
 from scheduler_app.models import Schedule
 from scheduler_app.next_run import InvalidTriggerConfigError
 

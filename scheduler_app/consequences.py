@@ -21,7 +21,7 @@ from executions_app.states import ExecutionStatus
 from scheduler_app import admission, schedules
 from scheduler_app.prediction import predictions
 from scheduler_app.sources import dependents
-from scheduler_app.sources.dependents import Ended
+from scheduler_app.sources.dependents import Ended, Waiting
 
 TAKE: Final = """
 WITH taken AS MATERIALIZED (
@@ -69,14 +69,13 @@ class _Tally:
     failures: int = 0
     failures_since_success: int = 0
     duration_ms: int = 0
-    slowest_ms: int = 0
     last_status: str = ""
     last_success_at: datetime | None = None
 
     def add(self, status: str, duration_ms: int | None, completed_at: datetime) -> None:
         self.runs += 1
-        self.duration_ms += duration_ms or 0
-        self.slowest_ms = max(self.slowest_ms, duration_ms or 0)
+        if status != ExecutionStatus.CANCELLED:  # those would make the mean of its work too short
+            self.duration_ms += duration_ms or 0
         self.last_status = status
         if status == ExecutionStatus.COMPLETED:
             self.successes += 1
@@ -97,13 +96,13 @@ def draw(*, limit: int | None = None) -> int:
         if outcomes:
             _settle(outcomes)
             tallies = _tallies(outcomes)
-            waiting = dependents.lock(list(tallies)) if taken[0][5] else None
-            task_types = _count(tallies)
-            if waiting is not None:
-                dependents.start(waiting, _ended(outcomes))
+            waiting = dependents.lock(list(tallies)) if taken[0][5] else Waiting()
+            task_types, freed = _count(tallies)
+            _start_and_let_go(waiting, outcomes, freed=freed)
     for schedule_id, task_type in task_types.items():
         tally = tallies[schedule_id]
-        predictions.learn(task_type, slowest_ms=tally.slowest_ms, runs=tally.runs)
+        if ended := tally.successes + tally.failures:
+            predictions.learn(task_type, mean_ms=tally.duration_ms / ended, runs=ended)
     return len(outcomes)
 
 
@@ -131,14 +130,32 @@ def _tallies(outcomes: Sequence[Outcome]) -> dict[str, _Tally]:
     return tallies
 
 
-def _count(tallies: Mapping[str, _Tally]) -> dict[str, str]:
+def _start_and_let_go(
+    waiting: Waiting, outcomes: Sequence[Outcome], *, freed: Sequence[str]
+) -> None:
+    """Start the dependents, and let go what waited for executions of the `freed` schedules.
+
+    Dependents ask for keys of unique work, and whoever has such a key may go on to lock what
+    waits: the key comes first, here too. Only a dependent's own are let go before it starts, or it
+    would find a place taken that is free.
+    """
+    starting = {str(one.id) for one in waiting.schedules}
+    if first := [one for one in freed if one in starting]:
+        admission.let_go(first)
+    if waiting.schedules:
+        dependents.start(waiting, _ended(outcomes))
+    if then := [one for one in freed if one not in starting]:
+        admission.let_go(then)
+
+
+def _count(tallies: Mapping[str, _Tally]) -> tuple[dict[str, str], list[str]]:
     """Add the tallies to their schedules; answers the task type of each that still exists.
 
-    What waited for those that have ended is let go; one that has failed as often in a row as it
-    may is paused.
+    The second answer are those of which something may wait for what has ended. One that has failed
+    as often in a row as it may is paused.
     """
     if not tallies:
-        return {}
+        return {}, []
     rows = list(tallies.values())
     ids = list(tallies)
     columns: list[list[Any]] = [
@@ -151,8 +168,7 @@ def _count(tallies: Mapping[str, _Tally]) -> dict[str, str]:
         [one.last_success_at for one in rows],
     ]
     counted = prepared.execute(COUNT, [ids, ids, *columns]).fetchall()
-    if buffering := [schedule_id for schedule_id, _, _, may_wait in counted if may_wait]:
-        admission.let_go(buffering)
     if failing := [schedule_id for schedule_id, _, is_failing, _ in counted if is_failing]:
         schedules.pause_failing(failing)
-    return {schedule_id: task_type for schedule_id, task_type, _, _ in counted}
+    freed = [schedule_id for schedule_id, _, _, may_wait in counted if may_wait]
+    return {schedule_id: task_type for schedule_id, task_type, _, _ in counted}, freed

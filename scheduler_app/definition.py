@@ -156,10 +156,7 @@ def parse(data: Mapping[str, Any]) -> Definition:
     try:
         definition = Definition.model_validate(dict(data))
     except ValidationError as error:
-        raise InvalidDefinition(
-            Problem(tuple(str(part) for part in one["loc"]), one["type"], one["msg"])
-            for one in error.errors()
-        ) from None
+        raise InvalidDefinition(problems_of(error)) from None
     problems = [
         *_trigger_problems(definition),
         *_window_problems(definition),
@@ -169,6 +166,16 @@ def parse(data: Mapping[str, Any]) -> Definition:
     if problems:
         raise InvalidDefinition(problems)
     return definition
+
+
+def problems_of(error: ValidationError, *above: str) -> list[Problem]:
+    """What pydantic found, each with its path below the field `above`."""
+    return [
+        Problem(
+            (*above, *map(str, one["loc"])), one["type"], one["msg"].removeprefix("Value error, ")
+        )
+        for one in error.errors()
+    ]
 
 
 def _trigger_problems(definition: Definition) -> Iterable[Problem]:
@@ -210,7 +217,7 @@ def _window_problems(definition: Definition) -> Iterable[Problem]:
         yield Problem(("execution_window", error.field), "invalid", error.reason)
         return
     if len(words.get("hours", [])) > MOST_HOURS:
-        message = f"at most {MOST_HOURS} spans"
+        message = f"at most {MOST_HOURS} spans; join some, or make two schedules of it"
         yield Problem(("execution_window", "hours"), "too_long", message)
 
 

@@ -11,24 +11,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
-from django.db import DatabaseError, transaction
+from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Coalesce, Now
 
 from config.env import env
 from errors_app import recovery
 from executions_app import audit, clock, events, overlaps, partitions
-from executions_app.database_errors import is_of_the_database
+from executions_app.database_errors import is_away, is_of_the_database
 from executions_app.outbox import Message
-from executions_app.states import SchedulerException
-from scheduler_app import careful, due, fires, firing, holds, sending, system, unique
+from scheduler_app import careful, due, fires, firing, holds, sending, system
 from scheduler_app.ahead import Ahead
 from scheduler_app.careful import Written
 from scheduler_app.due import Due
 from scheduler_app.fires import Planned
+from scheduler_app.limiting import unique
 from scheduler_app.models import Schedule
 from scheduler_app.prediction import predictions
 
@@ -54,22 +54,37 @@ def dispatch_due(ahead: Ahead | None = None) -> Round:
     done = Round()
     limit = min(FIRST_BATCH, env.scheduler_batch_size)
     for _ in range(MAX_BATCHES):
-        taken = _fire_batch(done, limit=limit, ahead=ahead)
+        batch = _fire_batch(done, limit=limit, ahead=ahead)
         released = release_due(done=done)
-        if taken < limit and released < env.scheduler_batch_size:
+        if batch.taken < limit and released < env.scheduler_batch_size:
             break
         limit = env.scheduler_batch_size
+        if batch.has_left_some:  # they would be taken again, before what is due
+            ahead = None
     return done
 
 
-def _fire_batch(done: Round, *, limit: int, ahead: Ahead | None) -> int:
+class _Batch(NamedTuple):
+    """How many schedules were locked, and what is to be sent for them.
+
+    Some may have been left to their instant: those that are early, and busy now.
+    """
+
+    taken: int
+    messages: Sequence[Message] = ()
+    has_left_some: bool = False
+
+
+def _fire_batch(done: Round, *, limit: int, ahead: Ahead | None) -> _Batch:
     try:
-        taken, messages = _fire(done, limit=limit, ahead=ahead)
-    except (DatabaseError, SchedulerException):
+        batch = _fire(done, limit=limit, ahead=ahead)
+    except Exception as error:
+        if is_away(error):
+            raise
         logger.exception("A batch failed as a whole; its schedules are dispatched one by one")
-        return _fire_one_by_one(done)
-    done.unsent += sending.send(messages)
-    return taken
+        return _Batch(_fire_one_by_one(done))
+    done.unsent += sending.send(batch.messages)
+    return batch
 
 
 def _fire_one_by_one(done: Round) -> int:
@@ -81,13 +96,13 @@ def _fire_one_by_one(done: Round) -> int:
     )
     for one in ids:
         try:
-            _, messages = _fire(done, limit=1, only=one)
-        except (DatabaseError, SchedulerException) as error:
+            batch = _fire(done, limit=1, only=one)
+        except Exception as error:
             if is_of_the_database(error):
                 raise
             _disable(one, error, done)
         else:
-            done.unsent += sending.send(messages)
+            done.unsent += sending.send(batch.messages)
     return len(ids)
 
 
@@ -95,28 +110,28 @@ def fire_if_running(schedule_id: UUID) -> None:
     """Fire what of this schedule is due already, before a change of it moves its next run."""
     if due.is_due_and_running(schedule_id):
         done = Round()
-        _, messages = _fire(done, limit=1, only=schedule_id)
-        done.unsent += sending.send(messages)
+        done.unsent += sending.send(_fire(done, limit=1, only=schedule_id).messages)
 
 
 def _fire(
     done: Round, *, limit: int, only: UUID | None = None, ahead: Ahead | None = None
-) -> tuple[int, list[Message]]:
+) -> _Batch:
     seconds = ahead.seconds if ahead else 0.0
     with transaction.atomic():
         taken = due.take_one(only) if only else due.take(limit=limit, ahead_seconds=seconds)
         if not taken:
             if ahead:
                 ahead.note_nothing()
-            return 0, []
+            return _Batch(0)
         planned, written = _decide_and_write(taken, done)
-    if ahead and len(taken) < limit:
+    has_left_some = ahead is not None and len(planned) < len(taken)
+    if ahead and (has_left_some or len(taken) < limit):
         ahead.note_look(due.instant(taken[0].now))
     done.fired += written.recorded
     done.queued += len(written.queued)
     events.announce()
-    # What is busy and early was left: a round that only finds such must end.
-    return len(planned), [message for one in planned for message in _messages(one, written.queued)]
+    messages = [message for one in planned for message in _messages(one, written.queued)]
+    return _Batch(len(taken), messages, has_left_some)
 
 
 def _decide_and_write(taken: list[Due], done: Round) -> tuple[list[Planned], Written]:

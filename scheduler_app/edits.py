@@ -12,13 +12,14 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
+from pydantic import ValidationError
 
 from errors_app.backoff import RetryPolicy
 from executions_app import audit, clock, events
 from executions_app.audit import Actor
 from executions_app.states import SchedulerException
 from scheduler_app import dispatcher, due, first_run, pauses
-from scheduler_app.definition import Definition, stored
+from scheduler_app.definition import Definition, InvalidDefinition, problems_of, stored
 from scheduler_app.models import Schedule
 from scheduler_app.sources import listeners
 
@@ -102,8 +103,14 @@ def replace(schedule: Schedule, definition: Definition, actor: Actor) -> None:
 
 
 def current(schedule: Schedule) -> Definition:
-    """The definition that a stored schedule has now (it was valid when it was stored)."""
-    retry_policy = RetryPolicy.model_validate(schedule.retry_policy)
+    """The definition that a stored schedule has now (it was valid when it was stored).
+
+    Raises InvalidDefinition if its retry policy is none any more.
+    """
+    try:
+        retry_policy = RetryPolicy.model_validate(schedule.retry_policy)
+    except ValidationError as error:
+        raise InvalidDefinition(problems_of(error, "retry_policy")) from None
     return Definition.model_construct(**{**stored(schedule), "retry_policy": retry_policy})
 
 

@@ -21,9 +21,10 @@ from errors_app.backoff import RetryPolicy
 from executions_app import ids, lifecycle
 from executions_app.overlaps import Standing
 from executions_app.states import ExecutionStatus, Trigger
-from scheduler_app import labels, next_run, policies
+from scheduler_app import next_run, policies
 from scheduler_app.conditions import PLAIN, Conditions, Reader
 from scheduler_app.due import Due, instant
+from scheduler_app.limiting.labels import Labels
 from scheduler_app.models import Schedule
 from scheduler_app.policies import CatchupPolicy, Circumstances, Fire, OverlapPolicy
 
@@ -42,6 +43,13 @@ class Decision:
     fires: list[Fire]
     following: datetime | None
     conditions: Conditions = PLAIN
+    cut_at: datetime | None = None
+    """The first due fire after the last allowed run: it comes if that run is not made."""
+
+    @property
+    def resumes_at(self) -> datetime | None:
+        """The next fire, where not every run that was allowed was made."""
+        return self.cut_at or self.following
 
     @property
     def runs(self) -> int:
@@ -110,7 +118,13 @@ def _decide(one: Due, reader: Reader, beside: Standing, *, now: datetime) -> Dec
     if next_at is not None and given.end_at is not None and next_at > given.end_at:
         next_at = None
     fates = policies.decide(missed, _circumstances(one, given, beside), now=now)
-    return Decision(fates, next_at, given)
+    return Decision(fates, next_at, given, _cut_at(missed, fates))
+
+
+def _cut_at(due: next_run.Missed, fates: Sequence[Fire]) -> datetime | None:
+    if not fates or fates[-1].nominal_at >= due.newest:
+        return None
+    return next(one for one in (*due.older, due.newest) if one > fates[-1].nominal_at)
 
 
 def _circumstances(one: Due, given: Conditions, beside: Standing) -> Circumstances:
@@ -177,16 +191,12 @@ def new_execution(
     *,
     trigger: Trigger,
     due_at: datetime,
-    status: ExecutionStatus,
+    born_with: Labels,
     nominal_at: datetime | None = None,
     parameters: dict[str, Any] | None = None,
     correlation_id: str = "",
 ) -> lifecycle.NewExecution:
-    """An execution of a schedule, with the snapshot that keeps it true after an edit.
-
-    Raises MissingValue if a key of the schedule names what the parameters do not have.
-    """
-    its_labels = labels.of(schedule, parameters or {}, due_at=due_at)
+    """A pending execution of a schedule, with the snapshot that keeps it true after an edit."""
     policy = RetryPolicy.model_validate(schedule.retry_policy)
     return lifecycle.NewExecution(
         id=execution_id,
@@ -197,13 +207,13 @@ def new_execution(
         parameters=parameters or {},
         nominal_at=nominal_at,
         due_at=due_at,
-        status=status,
+        status=ExecutionStatus.PENDING,
         priority=schedule.priority,
         max_attempts=policy.max_retries + 1,
         correlation_id=correlation_id or str(execution_id),
-        limit_key=its_labels.limit_key,
-        unique_key=its_labels.unique_key,
-        expires_at=its_labels.expires_at,
+        limit_key=born_with.limit_key,
+        unique_key=born_with.unique_key,
+        expires_at=born_with.expires_at,
     )
 
 

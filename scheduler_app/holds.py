@@ -22,13 +22,15 @@ from config.env import env
 from executions_app import holding
 from executions_app.holding import Candidate, Line
 from executions_app.outbox import Message
-from scheduler_app import limits_in_force, rates, turns
-from scheduler_app.limits_in_force import Allowance, InForce
+from scheduler_app import admission
+from scheduler_app.limiting import limits_in_force, rates, turns
+from scheduler_app.limiting.limits_in_force import Allowance, InForce
 
 LOCK_SPACE: Final = 0x43414448
 LOCKS: Final = 1024  # keys that share one only wait for each other
 MOST_LINES: Final = 1_000
 LIMIT, RATE = "limit", "rate"
+OF_ONE: Final = f"{LIMIT}:schedule:"  # keys of people may contain these words further on
 PART_OF_A_BEAT: Final = 0.1  # that looking at what is held may take of it
 SHORTEST_REST_SECONDS: Final = 0.02
 LONGEST_REST_SECONDS: Final = 0.25
@@ -127,7 +129,7 @@ class Held:
             return Released()
         limits = limits_in_force.fresh()
         wanted = _wanted(waiting, limits, limit=limit)
-        asking = holding.take(wanted) if wanted else []
+        asking = _inside_their_windows(holding.take(wanted)) if wanted else []
         released = Released(looked_at=len(asking))
         if asking:
             needs, room = _needs_and_room(asking, limits)
@@ -153,6 +155,14 @@ class Held:
         return found
 
 
+def _inside_their_windows(taken: Sequence[Candidate]) -> list[Candidate]:
+    """Those that may start now; a window may have closed while they waited for room."""
+    put_off = admission.put_off(
+        {one.id: UUID(one.schedule_id) if one.schedule_id else None for one in taken}
+    )
+    return [one for one in taken if one.id not in put_off]
+
+
 def _wanted(waiting: Sequence[Line], limits: InForce, *, limit: int) -> list[tuple[Line, int]]:
     """How many to look at of each line, whose turn it is first; counted without a lock."""
     now = waiting[0].now
@@ -171,7 +181,7 @@ def _wanted(waiting: Sequence[Line], limits: InForce, *, limit: int) -> list[tup
 
 def _places(waiting: Sequence[Line], limits: InForce, *, limit: int) -> dict[str, int]:
     names = {line.held_by for line in waiting}
-    of_schedules = [one.removeprefix("limit:schedule:") for one in names if ":schedule:" in one]
+    of_schedules = [one.removeprefix(OF_ONE) for one in names if one.startswith(OF_ONE)]
     own = limits_in_force.own_limits(of_schedules)
     allowances = []
     for name in names:

@@ -1,7 +1,10 @@
 """When: schedules and the record of each of their fires.
 
-Only `schedules`, `pauses` and `dispatcher` write Schedule; fire records come from `firing`, and
-from `pauses` for what nobody looked at.
+People change a Schedule through `schedules` and `edits`; fires, starts and outcomes move it in
+`firing`, `sources.starting` and `consequences`, ends of pauses in `pauses`, and `dispatcher` takes
+one that cannot be dispatched out of service. A fire record comes from whoever started or refused
+the fire: `firing` and `careful` by time, `sources` for events and upstreams, `backfill_rows`, and
+`pauses` for what nobody looked at.
 """
 
 from __future__ import annotations

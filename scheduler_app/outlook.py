@@ -19,19 +19,20 @@ FIRST_FIRES: Final = ", ".join(
     for one in Priority
 )
 # What waits for others of its schedule is let go by their ends.
-HELD: Final = " OR ".join(
+HELD_BY_LIMIT, HELD_BY_RATE, HELD_BY_KEY = (
     f"""(SELECT id FROM task_executions WHERE status = 'pending' AND held_by <> ''
             AND held_by ~>=~ '{kind}:' AND held_by ~<~ '{kind};'
          ORDER BY held_by USING ~<~ LIMIT 1) IS NOT NULL"""  # noqa: S608
-    for kind in ("limit", "rate")
+    for kind in ("limit", "rate", "unique")
 )
 LOOK: Final = f"""
 SELECT scheduler_running, now(), least({FIRST_FIRES}),
     (SELECT min(due_at) FROM task_executions WHERE status = 'pending' AND held_by = ''
         AND (attempt = 0 OR error_recovery_running)),
     (SELECT id FROM outcome_inbox ORDER BY id LIMIT 1) IS NOT NULL,
-    {HELD},
-    (SELECT schedule_id FROM event_listeners ORDER BY schedule_id LIMIT 1) IS NOT NULL
+    {HELD_BY_LIMIT} OR {HELD_BY_RATE},
+    (SELECT schedule_id FROM event_listeners ORDER BY schedule_id LIMIT 1) IS NOT NULL,
+    {HELD_BY_KEY}
 FROM system_state
 """  # noqa: S608  composed of constants of this module only
 
@@ -47,6 +48,7 @@ class Outlook:
     has_outcomes: bool
     has_held: bool
     has_listeners: bool
+    has_held_by_key: bool
 
     def until_due(self, ahead: Ahead) -> float | None:
         """Seconds until something may be dispatched, at least 0; None if nothing is to come.

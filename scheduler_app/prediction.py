@@ -1,8 +1,8 @@
 """How long an execution will probably take: learned from outcomes, for messages that many share.
 
 A schedule that ran often enough speaks for itself. For any other its task type does, by the mean of
-its runs; while they differ too much, by four times their deviation above it, as TCP guesses its
-round trips (RFC 6298). A guess on the long side costs a message, one on the short side makes others
+its runs, the latest of which count most: a slice holds so much predicted work, and the mean is what
+that adds up from. A guess on the long side costs a message, one on the short side makes others
 wait. What was never seen, and an agent, travels alone. Beats tell each other through Redis, which
 may forget it.
 """
@@ -14,36 +14,34 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from executions_app.outbox import Message
-from scheduler_app.slices import QUICK_MS
 
 FADES_PER_RUN: Final = 0.99
-DEVIATIONS: Final = 4.0
 UNPREDICTABLE: Final = frozenset({"", "agent"})
 
 
 @dataclass(slots=True)
 class _Guess:
-    mean_ms: float
-    deviation_ms: float
+    mean_ms: float = 0.0
+    runs: int = 0
+
+    def add(self, its_ms: float, *, runs: int) -> None:
+        """Take in runs that took `its_ms` each; the first ones count alike."""
+        self.runs += runs
+        weight = max(runs / self.runs, 1 - FADES_PER_RUN**runs)
+        self.mean_ms += weight * (its_ms - self.mean_ms)
 
     @property
     def text(self) -> str:
-        return f"{self.mean_ms:.3f} {self.deviation_ms:.3f}"
+        return f"{self.mean_ms:.3f} {self.runs}"
 
     @classmethod
     def read(cls, text: str) -> _Guess | None:
         """What `text` says; None if that is not two numbers."""
         try:
-            mean_ms, deviation_ms = map(float, text.split())
+            mean_ms, runs = text.split()
+            return cls(float(mean_ms), int(runs))
         except ValueError:
             return None
-        return cls(mean_ms, deviation_ms)
-
-    @property
-    def likely_ms(self) -> float:
-        """The mean, if even what is far from it is quick."""
-        at_most = self.mean_ms + DEVIATIONS * self.deviation_ms
-        return self.mean_ms if at_most <= QUICK_MS else at_most
 
 
 class Predictions:
@@ -53,17 +51,10 @@ class Predictions:
         self._known: dict[str, _Guess] = {}
         self._news: set[str] = set()
 
-    def learn(self, task_type: str, *, slowest_ms: float, runs: int) -> None:
-        """Take in `runs` runs of a task type, of which the slowest took `slowest_ms`."""
+    def learn(self, task_type: str, *, mean_ms: float, runs: int) -> None:
+        """Take in `runs` runs of a task type, that took `mean_ms` on average."""
         self._news.add(task_type)
-        known = self._known.get(task_type)
-        if known is None:
-            self._known[task_type] = _Guess(slowest_ms, slowest_ms / 2)
-            return
-        kept = FADES_PER_RUN**runs
-        known.mean_ms += (1 - kept) * (slowest_ms - known.mean_ms)
-        deviation_ms = abs(slowest_ms - known.mean_ms)
-        known.deviation_ms += (1 - kept) * (deviation_ms - known.deviation_ms)
+        self._known.setdefault(task_type, _Guess()).add(mean_ms, runs=runs)
 
     def take_news(self) -> dict[str, str]:
         """What was learned since the last time, as text by task type, for `adopt` elsewhere."""
@@ -83,7 +74,7 @@ class Predictions:
         if own_ms is not None:
             return own_ms
         known = self._known.get(task_type)
-        return None if known is None else known.likely_ms
+        return None if known is None else known.mean_ms
 
     def added_to(self, messages: list[Message]) -> list[Message]:
         """The messages with what is known of their task types."""

@@ -36,7 +36,8 @@ def hold() -> None:
 def resolved(definition: Definition, *, owner_id: int, schedule_id: UUID) -> Definition:
     """The definition with ids for names; `hold` comes before it for a dependent one.
 
-    Raises InvalidDefinition for what the owner does not have, and for a cycle, which it names.
+    In the transaction that stores it: its calendar stays until that ends. Raises InvalidDefinition
+    for what the owner does not have, and for a cycle, which it names.
     """
     found: dict[str, Any] = {}
     problems: list[Problem] = []
@@ -78,7 +79,8 @@ def _calendar_id(reference: str, owner_id: int) -> UUID | None:
     own = BusinessCalendar.objects.filter(owner_id=owner_id)
     as_id = _as_uuid(reference)
     chosen = own.filter(name=reference) if as_id is None else own.filter(id=as_id)
-    return chosen.values_list("id", flat=True).first()
+    # Locked: who deletes it now waits, and then finds the schedule that follows it.
+    return chosen.select_for_update(no_key=True).values_list("id", flat=True).first()
 
 
 def _upstreams(definition: Definition, owner_id: int) -> dict[str, UUID | None]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from argparse import ArgumentParser
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from executions_app.command_problems import CommandProblem, Exit
 from executions_app.commands import Options
 from executions_app.states import Priority
+from executions_app.wording import duration
 from scheduler_app.commands import invalid
 from scheduler_app.definition import Problem
 from scheduler_app.models_limits import UniqueMode
@@ -26,6 +28,7 @@ SAME_NAME: Final = {
     "overlap": "overlap_policy",
     "catchup": "catchup_policy",
     "catchup_limit": "catchup_limit",
+    "catchup_window_ms": "catchup_window_ms",
     "start_at": "start_at",
     "end_at": "end_at",
     "max_runs": "max_runs",
@@ -72,6 +75,7 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--overlap", metavar="POLICY", help=" | ".join(OverlapPolicy))
     parser.add_argument("--catchup", metavar="POLICY", help=" | ".join(CatchupPolicy))
     parser.add_argument("--catchup-limit", type=int, metavar="N")
+    parser.add_argument("--catchup-window-ms", type=int, metavar="N", help="older ones are dropped")
     _add_when_not(parser)
     _add_how_much(parser)
 
@@ -161,6 +165,20 @@ def _trigger(options: Options) -> Iterator[tuple[str, Any]]:
     config = {name: value for name, value in given.items() if value is not None}
     if config:
         yield "trigger_config", config
+
+
+def counted(stats: Mapping[str, Any]) -> str:
+    """The statistics of a schedule for people, on one line."""
+    said = [f"{stats['runs']} ended", f"{stats['failures']} of them failed"]
+    if stats["cancellations"]:
+        said.append(f"{stats['cancellations']} cancelled")
+    if stats["mean_duration_ms"] is not None:
+        said.append(f"{duration(timedelta(milliseconds=stats['mean_duration_ms']))} on average")
+    if stats["last_status"]:
+        said.append(f"the last one {stats['last_status']}")
+    if stats["consecutive_failures"]:
+        said.append(f"{stats['consecutive_failures']} failures in a row")
+    return ", ".join(said)
 
 
 def listed(text: str | None) -> list[str]:

@@ -14,7 +14,6 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import F
-from pydantic import ValidationError
 
 from executions_app import audit, clock, events, ids
 from executions_app.audit import Actor
@@ -138,7 +137,7 @@ def pause_failing(schedule_ids: Iterable[UUID | str]) -> list[UUID]:
         changes = {"enabled": False, "pause_reason": reason}
         try:
             paused = current(schedule).model_copy(update=changes)
-        except ValidationError:
+        except InvalidDefinition:
             logger.exception("Schedule %r cannot be read and is not paused", schedule.name)
             continue
         edits.replace(schedule, paused, audit.SYSTEM)

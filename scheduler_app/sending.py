@@ -15,11 +15,13 @@ from executions_app import outbox
 from executions_app.outbox import Message
 from executions_app.states import Priority
 from scheduler_app import queues
+from scheduler_app.limiting import limits_in_force
 from scheduler_app.prediction import predictions
 
 IDLE_QUEUE_GRACE_SECONDS: Final = 5.0
 BUSY_QUEUE_GRACE_SECONDS: Final = 60.0
 BUSY_QUEUE_MOST_AT_ONCE: Final = 20
+QUEUES_OF_AGING: Final = {f"queue:{Priority.LOW}", f"queue:{Priority.HIGH}"}
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +65,12 @@ def republish_overdue() -> int:
 
 
 def _aged() -> list[Message]:
-    """What waits too long at low priority, moved up once: others may pass it over for ever."""
+    """What waits too long at low priority, moved up once: others may pass it over for ever.
+
+    Nothing joins or leaves a queue that has a limit: it has been counted where it stands.
+    """
+    if not QUEUES_OF_AGING.isdisjoint(limits_in_force.now().by_key):
+        return []
     return outbox.promote(
         source=Priority.LOW,
         target=Priority.HIGH,

@@ -7,20 +7,21 @@ from datetime import datetime
 
 from django.db.models import Count, Q
 
-from config.env import env
 from executions_app.models import Execution
 from executions_app.states import ExecutionStatus
 from scheduler_app import system
+from scheduler_app.limiting import limits_in_force
+from scheduler_app.limiting.limits_in_force import AGENTS
 from scheduler_app.models import Schedule
 from scheduler_app.queues import PRIORITY_QUEUES
 
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """Simultaneous agent runs: how many there are, and may be."""
+    """Simultaneous agent runs: how many there are, and may be; None is without a bound."""
 
     used: int
-    max: int
+    max: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class SchedulerStatus:
 
 
 def read(*, now: datetime) -> SchedulerStatus:
-    """The state of the system, from PostgreSQL alone, in four statements."""
+    """The state of the system, from PostgreSQL alone, in five statements."""
     state = system.read()
     due = Schedule.objects.filter(enabled=True, next_run_at__lte=now).count()
     due += Execution.objects.filter(
@@ -64,6 +65,6 @@ def read(*, now: datetime) -> SchedulerStatus:
         due=due,
         running=running,
         queued=queued,
-        slots=Slots(used=agents, max=env.scheduler_max_concurrent),
+        slots=Slots(used=agents, max=limits_in_force.fresh().by_key[AGENTS].most),
         problem=state.problem,
     )

@@ -42,6 +42,9 @@ EXECUTION_EXAMPLE: Final = {
     "progress": {"done": 1, "total": 1, "failed": 0, "percent": 100, "current_step": ""},
     "cancel_requested": False,
     "held_by": None,
+    "limit_key": "tenant:acme",
+    "unique_key": None,
+    "expires_at": None,
     "result": {"status": 200},
     "result_truncated": False,
     "last_error_id": None,
@@ -123,7 +126,10 @@ class ExecutionSerializer(serializers.Serializer[Execution]):
     worker = WorkerSerializer(allow_null=True)
     progress = ProgressSerializer()
     cancel_requested = serializers.BooleanField()
-    held_by = serializers.CharField(allow_null=True)
+    held_by = serializers.CharField(allow_null=True, help_text="what it waits for, if anything")
+    limit_key = serializers.CharField(allow_null=True, help_text="limits on `key:...` are about it")
+    unique_key = serializers.CharField(allow_null=True, help_text="it is the only one that has it")
+    expires_at = serializers.DateTimeField(allow_null=True, help_text="then it starts no more")
     result = AnyJSONField(allow_null=True)
     result_truncated = serializers.BooleanField()
     last_error_id = serializers.UUIDField(allow_null=True)

@@ -54,13 +54,6 @@ class Executions(ExecutionView):
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
 
-class OneExecution(ExecutionView):
-    @extend_schema(operation_id="execution_read")
-    def get(self, _request: Request, execution_id: str) -> Response:
-        """One execution with its result."""
-        return self.answer(self.named(execution_id))
-
-
 class Progress(ExecutionView):
     serializer_class = ExecutionProgressSerializer
 

@@ -15,7 +15,7 @@ from executions_app.api import idempotent, problem
 from executions_app.api.base import ApiView
 from executions_app.api.problem import FieldError, Problem
 from executions_app.states import IllegalMove
-from scheduler_app import backfills, foresight_shapes, permissions
+from scheduler_app import backfills, permissions
 from scheduler_app.api.foresight_serializers import (
     BackfillPlanSerializer,
     BackfillSerializer,
@@ -24,6 +24,7 @@ from scheduler_app.api.foresight_serializers import (
 from scheduler_app.api.foresight_views import OfSchedule
 from scheduler_app.api.views import operator_needed
 from scheduler_app.backfill_plan import InvalidBackfill
+from scheduler_app.foresight import shapes as foresight_shapes
 from scheduler_app.models import Backfill
 
 

@@ -8,9 +8,9 @@ from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
 from executions_app.api.serializers import ExecutionSerializer, StrictSerializer, words
-from scheduler_app import foresight_shapes
 from scheduler_app.backfills import MOST_CONCURRENT
-from scheduler_app.lint_rows import Linted
+from scheduler_app.foresight import shapes as foresight_shapes
+from scheduler_app.foresight.lint_rows import Linted
 from scheduler_app.models import FireRecord
 from scheduler_app.models_sources import BackfillStatus
 from scheduler_app.policies import FireReason

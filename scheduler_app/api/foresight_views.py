@@ -19,7 +19,6 @@ from executions_app.api.base import ApiView
 from executions_app.api.filters import BoundedFilterSet, WordsFilter
 from executions_app.api.pagination import Cursor
 from executions_app.api.problem import FieldError, invalid
-from scheduler_app import foresight_shapes, lint_rows, upcoming, why
 from scheduler_app.api.filters import ScheduleFilter
 from scheduler_app.api.foresight_serializers import (
     FireRecordSerializer,
@@ -29,6 +28,8 @@ from scheduler_app.api.foresight_serializers import (
     WhyQuerySerializer,
     WhySerializer,
 )
+from scheduler_app.foresight import lint_rows, upcoming, why
+from scheduler_app.foresight import shapes as foresight_shapes
 from scheduler_app.models import FireRecord, Schedule
 from scheduler_app.policies import FireReason
 

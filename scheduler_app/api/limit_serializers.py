@@ -9,7 +9,7 @@ from rest_framework import serializers
 
 from executions_app.api.serializers import StrictSerializer
 from scheduler_app.api.filters import ScheduleFilter
-from scheduler_app.limits import KEY_HELP
+from scheduler_app.limiting.limits import KEY_HELP
 from scheduler_app.models import BusinessCalendar, Limit
 from scheduler_app.windows import WEEKDAYS
 

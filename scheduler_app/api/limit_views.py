@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from executions_app.api import idempotent, problem
 from executions_app.api.base import ApiView
 from executions_app.api.problem import FieldError
-from scheduler_app import bulk, calendars, limits
+from scheduler_app import bulk, calendars
 from scheduler_app.api import preconditions, views
 from scheduler_app.api.filters import CalendarFilter, LimitFilter, ScheduleFilter
 from scheduler_app.api.limit_serializers import (
@@ -25,6 +25,7 @@ from scheduler_app.api.limit_serializers import (
     PauseManySerializer,
 )
 from scheduler_app.bulk import Done
+from scheduler_app.limiting import limits
 from scheduler_app.models import BusinessCalendar, Limit, Schedule
 
 
@@ -147,8 +148,10 @@ class OneLimit(LimitView):
         if given.get("key", limit.key) != limit.key:
             detail = "the key of a limit stays; set another limit and remove this one"
             raise problem.invalid([FieldError("/key", "fixed", detail)])
-        changed, _ = limits.put(limits.parse({**limits.stored(limit), **given}), actor=self.actor)
-        return self.answer(changed)
+        try:
+            return self.answer(limits.change(limit.id, given, actor=self.actor))
+        except limits.Unknown:
+            raise Http404 from None
 
     @extend_schema(operation_id="limit_remove", responses={204: None})
     def delete(self, _request: Request, limit_id: UUID) -> Response:

@@ -157,6 +157,22 @@ class ScheduleSerializer(serializers.ModelSerializer[Schedule]):
         return {**super().to_representation(instance), "retry_policy": instance.retry_policy}
 
 
+class StatsSerializer(serializers.Serializer[Any]):
+    """How the executions of a schedule have gone, since it was created."""
+
+    schedule_id = serializers.UUIDField()
+    runs = serializers.IntegerField(help_text="executions that have ended, in whatever way")
+    successes = serializers.IntegerField()
+    failures = serializers.IntegerField()
+    cancellations = serializers.IntegerField()
+    mean_duration_ms = serializers.IntegerField(
+        allow_null=True, help_text="of those that completed or failed; null: none has"
+    )
+    last_status = serializers.ChoiceField(EXECUTION_STATUSES, allow_null=True)
+    last_success_at = serializers.DateTimeField(allow_null=True)
+    consecutive_failures = serializers.IntegerField()
+
+
 class TriggerSerializer(StrictSerializer):
     parameters = ObjectField(required=False, default=dict, help_text="for this run; <= 64 KiB")
     overlap = serializers.ChoiceField(
@@ -178,8 +194,8 @@ class TriggerSerializer(StrictSerializer):
 class TriggeredSerializer(serializers.Serializer[Any]):
     execution_id = serializers.UUIDField()
     id = serializers.UUIDField(help_text="the same")
-    number = serializers.IntegerField()
-    status = serializers.ChoiceField(EXECUTION_STATUSES)
+    number = serializers.IntegerField(allow_null=True, help_text="null: it is not kept any more")
+    status = serializers.ChoiceField(EXECUTION_STATUSES, allow_null=True)
     held_by = serializers.CharField(allow_null=True, help_text="what it waits for, if anything")
     duplicate = serializers.BooleanField(help_text="it was there already: none was made")
 
@@ -219,7 +235,7 @@ class ExplanationSerializer(serializers.Serializer[Any]):
 
 class SlotsSerializer(serializers.Serializer[Any]):
     used = serializers.IntegerField()
-    max = serializers.IntegerField()
+    max = serializers.IntegerField(allow_null=True, help_text="null: any number")
 
 
 class SchedulerStatusSerializer(serializers.Serializer[Any]):

@@ -20,13 +20,14 @@ from executions_app.api.serializers import LeaseSerializer
 from executions_app.api.views import ExecutionView
 from executions_app.models import Execution
 from executions_app.states import ExecutionStatus
-from scheduler_app import explain, lint_rows, permissions, status, system
+from scheduler_app import explain, permissions, status, system
 from scheduler_app.api.serializers import (
     ExplanationSerializer,
     PreviewSerializer,
     SchedulerStatusSerializer,
 )
 from scheduler_app.api.views import operator_needed
+from scheduler_app.foresight import lint_rows
 from scheduler_app.models import Schedule
 from scheduler_app.next_run import InvalidTriggerConfigError
 

@@ -8,6 +8,7 @@ from django.urls import path
 
 from scheduler_app.api import (
     backfill_views,
+    execution_views,
     foresight_views,
     limit_views,
     system_views,
@@ -28,6 +29,7 @@ urlpatterns: list[Any] = [
     path("scheduler/limits", limit_views.Limits.as_view(), name="limits"),
     path("scheduler/limits/<uuid:limit_id>", limit_views.OneLimit.as_view(), name="limit"),
     path("scheduler/schedules/<uuid:schedule_id>", views.OneSchedule.as_view(), name="schedule"),
+    path("scheduler/schedules/<uuid:schedule_id>/stats", views.Stats.as_view()),
     path("scheduler/schedules/<uuid:schedule_id>/trigger", views.Trigger.as_view()),
     path(
         "scheduler/schedules/<uuid:schedule_id>/webhook-secret",
@@ -45,6 +47,11 @@ urlpatterns: list[Any] = [
             ("/<uuid:backfill_id>/resume", backfill_views.Resume, None),
             ("/<uuid:backfill_id>/abort", backfill_views.Abort, None),
         )
+    ),
+    path(
+        "execution/executions/<str:execution_id>",
+        execution_views.OneExecution.as_view(),
+        name="execution",
     ),
     path("scheduler/upcoming", foresight_views.Upcoming.as_view()),
     path("scheduler/lint", foresight_views.Lint.as_view()),

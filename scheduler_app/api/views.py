@@ -9,24 +9,25 @@ from django.urls import reverse
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.serializers import BaseSerializer
 
 from executions_app.api import idempotent, problem, request_ids
 from executions_app.api.base import ApiView
 from executions_app.api.problem import FieldError, Problem
 from executions_app.api.views import location
-from executions_app.models import Execution
-from scheduler_app import by_hand, definition, permissions, schedules
+from scheduler_app import by_hand, definition, permissions, schedules, stats
 from scheduler_app.admission import StillActive
 from scheduler_app.api import preconditions
 from scheduler_app.api.filters import ScheduleFilter
 from scheduler_app.api.serializers import (
     ScheduleSerializer,
+    StatsSerializer,
     TriggeredSerializer,
     TriggerSerializer,
 )
 from scheduler_app.by_hand import Wanted
 from scheduler_app.definition import Definition, InvalidDefinition
-from scheduler_app.key_templates import MissingValue
+from scheduler_app.limiting.key_templates import MissingValue
 from scheduler_app.models import Schedule
 from scheduler_app.policies import OverlapPolicy
 
@@ -63,7 +64,7 @@ def parameter_missing(error: MissingValue) -> Problem:
 
 class ScheduleView(ApiView[Schedule]):
     rows = Schedule.objects.all()
-    serializer_class = ScheduleSerializer
+    serializer_class: type[BaseSerializer[Any]] = ScheduleSerializer
     ordering_fields = ("created_at", "name", "next_run_at", "last_run_at", "updated_at")
     meanings = {
         InvalidDefinition: invalid,
@@ -140,6 +141,15 @@ class OneSchedule(ScheduleView):
         return self.shown(changed)
 
 
+class Stats(ScheduleView):
+    serializer_class = StatsSerializer
+
+    @extend_schema(operation_id="schedule_stats")
+    def get(self, _request: Request, schedule_id: UUID) -> Response:
+        """How its executions have gone."""
+        return Response(StatsSerializer(stats.of(self.find(id=schedule_id))).data)
+
+
 class Trigger(ScheduleView):
     meanings = {
         **ScheduleView.meanings,
@@ -169,16 +179,7 @@ class Trigger(ScheduleView):
             correlation_id=request_ids.of(request),
         )
         triggered = by_hand.trigger(schedule, wanted, actor=self.actor)
-        execution = Execution.objects.only("number", "status", "held_by").get(
-            id=triggered.execution_id
-        )
-        body = {
-            "execution_id": execution.id,
-            "id": execution.id,
-            "number": execution.number,
-            "status": execution.status,
-            "held_by": execution.held_by or None,
-            "duplicate": triggered.is_duplicate,
-        }
+        its_id = triggered.execution_id
+        body = {**triggered.document(), "id": its_id}
         status = 200 if triggered.is_duplicate else 202
-        return Response(body, status=status, headers={"Location": location(execution.id)})
+        return Response(body, status=status, headers={"Location": location(its_id)})

@@ -16,13 +16,12 @@ from uuid import UUID
 
 from django.db import connection
 
-from executions_app import clock, ids, partitions
+from executions_app import clock, partitions
 from executions_app.states import ExecutionStatus, Trigger
 from scheduler_app.models import DependencyMark, FireRecord, Schedule
-from scheduler_app.policies import FireReason
-from scheduler_app.sources import handing_on, starting
+from scheduler_app.sources import chains, handing_on, records, starting
 from scheduler_app.sources.config import DependentConfig, parse_trigger_config
-from scheduler_app.sources.starting import Cause, Closed, Started
+from scheduler_app.sources.starting import Cause, Started
 
 WAITING: Final = """
 SELECT t.id FROM unnest(%s::uuid[]) AS u(id) CROSS JOIN LATERAL (
@@ -38,10 +37,8 @@ SATISFY: Final = {
     "failure": {ExecutionStatus.FAILED},
     "end": {ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED},
 }
-HAS_A_RECORD: Final = {
-    Closed.DISABLED: FireReason.SKIPPED_PAUSED,
-    Closed.PAUSED: FireReason.SKIPPED_PAUSED,
-}
+Marks = Mapping[str, UUID]
+"""The execution of each upstream that has ended as it should since the last start."""
 
 
 class Ended(NamedTuple):
@@ -62,8 +59,8 @@ class Waiting:
     """The dependent schedules of a batch of outcomes, locked, with what they have seen so far."""
 
     schedules: Sequence[Schedule] = ()
-    marks: dict[UUID, dict[str, UUID]] = field(default_factory=dict)
-    """By dependent schedule: the execution of each upstream that has ended as it should."""
+    marks: Mapping[UUID, Marks] = field(default_factory=dict)
+    """By dependent schedule."""
 
 
 def downstream_of(schedule_ids: Iterable[UUID | str]) -> set[UUID]:
@@ -101,46 +98,48 @@ def start(waiting: Waiting, outcomes: Sequence[Ended]) -> int:
     partitions.ensure(partitions.FIRE_RECORDS, instants.values(), now=now)
     started = 0
     for schedule in waiting.schedules:
-        with starting.alone(schedule):
-            marks = waiting.marks.get(schedule.id, {})
-            started += _start_one(schedule, outcomes, marks, now=now)
+        started += _start_one(schedule, outcomes, waiting.marks.get(schedule.id, {}), now=now)
     return started
 
 
 def _start_one(
-    schedule: Schedule, outcomes: Iterable[Ended], marks: dict[str, UUID], *, now: datetime
+    schedule: Schedule, outcomes: Iterable[Ended], marks: Marks, *, now: datetime
 ) -> int:
-    config = parse_trigger_config(schedule.trigger_type, schedule.trigger_config)
+    config = None
+    with starting.alone(schedule):
+        config = parse_trigger_config(schedule.trigger_type, schedule.trigger_config)
     if not isinstance(config, DependentConfig):  # it was changed before it was locked
         return 0
-    before = dict(marks)
-    started = sum(_take(schedule, config, one, marks, now=now) for one in outcomes)
+    before, started = marks, 0
+    for one in outcomes:
+        if not _counts(schedule, config, one):
+            continue
+        made = False
+        with starting.alone(schedule):  # one that cannot be started leaves the others theirs
+            made, marks = _take(schedule, config, one, marks, now=now)
+        started += made
     if marks != before:
         _remember(schedule.id, marks)
     return started
 
 
+def _counts(schedule: Schedule, config: DependentConfig, outcome: Ended) -> bool:
+    is_wanted = outcome.schedule_id in config.upstreams and outcome.status in SATISFY[config.on]
+    return is_wanted and outcome.completed_at >= schedule.created_at  # it may be drawn late
+
+
 def _take(
-    schedule: Schedule,
-    config: DependentConfig,
-    outcome: Ended,
-    marks: dict[str, UUID],
-    *,
-    now: datetime,
-) -> bool:
-    """One outcome for one dependent schedule: True if an execution came of it."""
-    if outcome.schedule_id not in config.upstreams or outcome.status not in SATISFY[config.on]:
-        return False
-    if outcome.completed_at < schedule.created_at:  # it was drawn late
-        return False
+    schedule: Schedule, config: DependentConfig, outcome: Ended, marks: Marks, *, now: datetime
+) -> tuple[bool, Marks]:
+    """One outcome that counts: whether an execution came of it, and what is marked after it."""
+    this = {outcome.schedule_id: outcome.execution_id}
     if config.mode == "any":
-        return _fire(schedule, outcome, {outcome.schedule_id: outcome.execution_id}, now=now)
-    marks[outcome.schedule_id] = outcome.execution_id
-    complete = {one: marks[one] for one in config.upstreams if one in marks}
+        return _fire(schedule, outcome, this, now=now), marks
+    marked = {**marks, **this}
+    complete = {one: marked[one] for one in config.upstreams if one in marked}
     if len(complete) < len(config.upstreams):
-        return False
-    marks.clear()
-    return _fire(schedule, outcome, complete, now=now)
+        return False, marked
+    return _fire(schedule, outcome, complete, now=now), {}
 
 
 def _fire(
@@ -154,14 +153,8 @@ def _fire(
     started = _started(schedule, outcome, upstreams, now=now)
     if started is None:
         return False
-    FireRecord.objects.create(
-        id=started.execution_id or ids.new(now),
-        schedule_id=schedule.id,
-        nominal_at=outcome.completed_at,
-        cause=outcome.cause,
-        reason=started.reason,
-        execution_id=started.execution_id,
-        lateness_ms=max(0, int((now - outcome.completed_at).total_seconds() * 1000)),
+    records.write(
+        schedule.id, started, nominal_at=outcome.completed_at, cause=outcome.cause, now=now
     )
     return started.execution_id is not None
 
@@ -169,11 +162,19 @@ def _fire(
 def _started(
     schedule: Schedule, outcome: Ended, upstreams: Mapping[str, UUID], *, now: datetime
 ) -> Started | None:
-    """The start or what is recorded instead; None before the first and after the last instant."""
+    """The start or what is recorded instead; None for an outcome that is not for it."""
     if reason := starting.closed(schedule, at=outcome.completed_at):
-        recorded = HAS_A_RECORD.get(reason)
-        return None if recorded is None else Started(None, recorded)
+        return records.of_closed(reason)
     handed = handing_on.collect(upstreams.values(), last=outcome.execution_id)
+    if chains.has_led(schedule, handed.chain):
+        chains.refuse(
+            schedule,
+            "the schedule has itself led to the outcome",
+            cause=outcome.cause,
+            kind=f"execution:{outcome.status}",
+            execution_id=outcome.execution_id,
+        )
+        return None
     cause = Cause(
         Trigger.DEPENDENCY,
         {"upstream": handed.results},
@@ -184,7 +185,7 @@ def _started(
     return starting.start(schedule, cause, now=now)
 
 
-def _remember(schedule_id: UUID, marks: Mapping[str, UUID]) -> None:
+def _remember(schedule_id: UUID, marks: Marks) -> None:
     DependencyMark.objects.filter(schedule_id=schedule_id).delete()
     DependencyMark.objects.bulk_create(
         [

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.db import connection
 
+from scheduler_app.sources import chains
 from scheduler_app.sources.starting import CHAIN
 
 MOST_BYTES: Final = 256 * 1024  # of all results together
@@ -19,7 +20,7 @@ READ: Final = f"""
 SELECT e.id, coalesce(s.name, e.snapshot->>'name'), e.status, e.outcome, e.correlation_id,
     coalesce(e.snapshot->'{CHAIN}', '[]')::text, e.result_truncated,
     coalesce(octet_length(e.result::text), 0),
-    CASE WHEN octet_length(e.result::text) <= %s THEN e.result::text END
+    CASE WHEN octet_length(e.result::text) <= %s THEN e.result::text END, e.schedule_id::text
 FROM task_executions e LEFT JOIN task_schedules s ON s.id = e.schedule_id
 WHERE e.id = ANY(%s::uuid[]) ORDER BY e.id
 """  # noqa: S608  composed of constants of this package only
@@ -32,17 +33,19 @@ class HandedOn:
     results: dict[str, dict[str, Any]]
     correlation_id: str
     chain: tuple[str, ...]
+    """The schedules that led to it, and its own."""
 
 
 def collect(execution_ids: Collection[UUID], *, last: UUID) -> HandedOn:
     """What these executions hand on; a result that takes too much room is left out and says so."""
     room = min(MOST_BYTES_OF_ONE, MOST_BYTES // len(execution_ids))
     results: dict[str, dict[str, Any]] = {}
-    correlation_id, chain = "", ()
+    correlation_id = ""
+    chain: tuple[str, ...] = ()
     with connection.cursor() as cursor:
         cursor.execute(READ, [room, list(execution_ids)])
         rows = cursor.fetchall()
-    for id_, name, status, outcome, correlation, led, truncated, size, result in rows:
+    for id_, name, status, outcome, correlation, led, truncated, size, result, own in rows:
         results[name] = {
             "execution_id": str(id_),
             "status": status,
@@ -51,5 +54,5 @@ def collect(execution_ids: Collection[UUID], *, last: UUID) -> HandedOn:
             "result_truncated": truncated or size > room,
         }
         if id_ == last:
-            correlation_id, chain = correlation, tuple(json.loads(led))
+            correlation_id, chain = correlation, chains.waited_for(json.loads(led), own)
     return HandedOn(results, correlation_id, chain)

@@ -8,24 +8,22 @@ and the others hear on.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
 
 from executions_app import clock, events
-from executions_app.events import NewEvent
 from executions_app.states import Trigger
 from scheduler_app.models import EventCursor, Schedule
-from scheduler_app.sources import filters, hearing, payloads, starting
-from scheduler_app.sources.config import REFUSED, InternalConfig, parse_trigger_config
+from scheduler_app.sources import chains, filters, hearing, payloads, records, starting
+from scheduler_app.sources.config import InternalConfig, parse_trigger_config
 from scheduler_app.sources.hearing import Heard, Listener, Origin
-from scheduler_app.sources.starting import Cause
+from scheduler_app.sources.starting import Cause, Started
 
 MOST_PAGES: Final = 20  # then the other duties of a beat have their turn
-MOST_DEPTH: Final = 5
 
 
 def hear() -> int:
@@ -96,32 +94,33 @@ def _start_by(
     config: InternalConfig, schedule: Schedule, event: Heard, origin: Origin, *, now: datetime
 ) -> bool:
     shown = event.shown()
-    is_open = starting.closed(schedule, at=event.created_at) is None
-    if not is_open or not filters.matches(config.filter, shown):
+    if not filters.matches(config.filter, shown):
         return False
-    if str(schedule.id) in origin.chain or len(origin.chain) > MOST_DEPTH:
-        _refuse(schedule, event, origin)
+    started = _started(schedule, event, shown, origin, now=now)
+    if started is None:
         return False
+    cause = f"event:{event.cursor}"
+    records.write_if_skipped(
+        schedule.id, started, nominal_at=event.created_at, cause=cause, now=now
+    )
+    return started.execution_id is not None
+
+
+def _started(
+    schedule: Schedule, event: Heard, shown: Mapping[str, Any], origin: Origin, *, now: datetime
+) -> Started | None:
+    """The start or why a policy made none; None for an event that is not for it."""
+    if reason := starting.closed(schedule, at=event.created_at):
+        return records.of_closed(reason)
+    if objection := chains.objection(schedule, origin.chain):
+        chains.refuse(
+            schedule,
+            objection,
+            cause=str(event.cursor),
+            kind=event.type,
+            execution_id=event.execution_id,
+        )
+        return None
     parameters = {"event": payloads.kept(shown)}
     cause = Cause(Trigger.EVENT, parameters, origin.correlation_id, origin.chain)
-    return starting.start(schedule, cause, now=now).execution_id is not None
-
-
-def _refuse(schedule: Schedule, event: Heard, origin: Origin) -> None:
-    """Say that a chain of executions ends here; nobody can be started by hearing it."""
-    is_loop = str(schedule.id) in origin.chain
-    depth = f"the event stands at the end of {len(origin.chain)} executions that started each other"
-    why = "the schedule has itself led to the event" if is_loop else depth
-    told = {"name": schedule.name, "event": str(event.cursor), "type": event.type, "reason": why}
-    events.emit(
-        [
-            NewEvent(
-                REFUSED,
-                f"schedule:{schedule.id}",
-                told,
-                owner_id=schedule.owner_id,
-                schedule_id=schedule.id,
-                execution_id=event.execution_id,
-            )
-        ]
-    )
+    return starting.start(schedule, cause, now=now)

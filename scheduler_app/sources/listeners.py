@@ -7,6 +7,7 @@ are numbered, so no clock decides about it. While nobody listens, nobody asks.
 from __future__ import annotations
 
 from typing import Final
+from uuid import UUID
 
 from django.db import connection
 
@@ -29,4 +30,12 @@ def follow(schedule: Schedule) -> None:
         with connection.cursor() as cursor:
             cursor.execute(LISTEN, [schedule.id])
     elif schedule.version > 1:  # a new one has never listened
-        EventListener.objects.filter(schedule_id=schedule.id).delete()
+        leave(schedule.id)
+
+
+def leave(schedule_id: UUID) -> None:
+    """In the transaction that disables the schedule without saving it: let it hear no more.
+
+    Else, once it is enabled again, it would hear all that happened while it was off.
+    """
+    EventListener.objects.filter(schedule_id=schedule_id).delete()

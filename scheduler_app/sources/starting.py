@@ -6,7 +6,6 @@ what does its overlap policy say, then the execution, pending and due. The next 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,16 +17,17 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from errors_app import recovery
-from executions_app import clock, ids, lifecycle
+from executions_app import clock
 from executions_app.database_errors import is_of_the_database
-from executions_app.states import ExecutionStatus, Trigger
-from scheduler_app import admission, coming_rows, dispatcher, fires, labels, unique
+from executions_app.states import Trigger
+from scheduler_app import admission, coming_rows, dispatcher, entering
 from scheduler_app.doors import Doors
-from scheduler_app.key_templates import MissingValue
+from scheduler_app.entering import Asked
+from scheduler_app.limiting.key_templates import MissingValue
+from scheduler_app.limiting.unique import Duplicate
 from scheduler_app.models import Schedule
-from scheduler_app.models_limits import UniqueMode
 from scheduler_app.policies import FireReason, OutsideWindow
-from scheduler_app.unique import Duplicate, Granted, Wish
+from scheduler_app.sources import listeners
 
 CHAIN: Final = "event_chain"
 COUNT: Final = """
@@ -101,6 +101,7 @@ def alone(schedule: Schedule) -> Iterator[None]:
         if is_of_the_database(error):
             raise
         dispatcher.disable(schedule, error)
+        listeners.leave(schedule.id)
         schedule.enabled = False
 
 
@@ -130,49 +131,20 @@ def _doors(schedule: Schedule) -> Doors:
 
 
 def _admitted(schedule: Schedule, cause: Cause, *, due_at: datetime, now: datetime) -> Started:
-    execution_id = ids.new(now)
-    born_with = labels.of(schedule, cause.parameters, due_at=due_at)
-    entry = _taken(schedule, cause, execution_id, born_with.unique_key, now=now)
-    if isinstance(entry, Duplicate):
-        return Started(None, FireReason.SKIPPED_DUPLICATE)
-    verdict = admission.Verdict()
-    if not entry.held_by:  # else it takes the place of one that runs, which is not in its way
-        verdict = admission.admit(schedule)
-        verdict.check()
-    starts_at = max(due_at, entry.due_at or due_at)
-    new = fires.new_execution(
-        schedule,
-        execution_id,
-        trigger=cause.trigger,
-        due_at=starts_at,
-        status=ExecutionStatus.PENDING,
+    asked = Asked(
+        cause.trigger,
+        cause.parameters,
+        due_at=due_at,
+        openings=coming_rows.openings(schedule),
         nominal_at=cause.nominal_at,
-        parameters=dict(cause.parameters),
         correlation_id=cause.correlation_id,
+        also={CHAIN: list(cause.chain)} if cause.chain else {},
     )
-    labelled = dataclasses.replace(
-        new,
-        # Nobody who hands in parameters writes the snapshot.
-        snapshot={**new.snapshot, CHAIN: list(cause.chain)} if cause.chain else new.snapshot,
-        held_by=verdict.held_by or entry.held_by,
-        limit_key=born_with.limit_key,
-        unique_key=born_with.unique_key,
-        expires_at=labels.expires_at(schedule.run_ttl_ms, due_at=starts_at),
-    )
-    lifecycle.create([labelled])
+    entered = entering.enter(schedule, asked, now=now)
+    if isinstance(entered, Duplicate):
+        return Started(None, FireReason.SKIPPED_DUPLICATE)
     _count(schedule)
-    return Started(execution_id, FireReason.DISPATCHED)
-
-
-def _taken(
-    schedule: Schedule, cause: Cause, execution_id: UUID, key: str, *, now: datetime
-) -> Granted | Duplicate:
-    """Whether the key of unique work is this execution's now; without a key nothing is asked."""
-    if not key:
-        return Granted(execution_id)
-    mode, for_ms = UniqueMode(schedule.unique_mode), schedule.unique_for_ms
-    wish = Wish(execution_id, schedule.owner_id, key, mode, for_ms, cause.parameters)
-    return unique.enter(wish, now=now)
+    return Started(entered.execution_id, FireReason.DISPATCHED)
 
 
 def _count(schedule: Schedule) -> None:
@@ -180,3 +152,5 @@ def _count(schedule: Schedule) -> None:
     with connection.cursor() as cursor:
         cursor.execute(COUNT, [schedule.id])
         schedule.enabled, schedule.fired_count = cursor.fetchone()
+    if not schedule.enabled:
+        listeners.leave(schedule.id)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from math import ceil
 from typing import Any, Final
 from uuid import UUID
@@ -17,15 +18,29 @@ from django.db import connection, transaction
 
 from config.env import env
 from executions_app import clock
+from executions_app.database_errors import despite_deadlocks
 from executions_app.states import SchedulerException, Trigger
 from scheduler_app import dispatcher
-from scheduler_app.key_templates import MissingValue
+from scheduler_app.limiting.key_templates import MissingValue
 from scheduler_app.models import Schedule, WebhookDelivery
-from scheduler_app.sources import filters, payloads, signatures, starting, webhook_secrets
+from scheduler_app.sources import (
+    filters,
+    payloads,
+    records,
+    signatures,
+    starting,
+    webhook_secrets,
+)
 from scheduler_app.sources.config import WebhookConfig, parse_trigger_config
 from scheduler_app.sources.starting import Cause, Closed
 
 NOT_MATCHED: Final = "not_matched"
+NEXT_STEPS: Final = {
+    Closed.DISABLED: "its schedule is disabled or has made all its runs; enable it, then",
+    Closed.PAUSED: "its schedule is paused; resume it or wait for the end of the pause, then",
+    Closed.NOT_YET: "its schedule has not begun; wait for its start_at or set an earlier one, then",
+    Closed.OVER: "its schedule has ended; set a later end_at or none, then",
+}
 NOBODY: Final = "whsec_" + "A" * 43 + "="  # unknown webhooks are refused after the same work
 # A bucket that fills evenly and holds a minute's worth; no row comes back when it is empty.
 DEBIT: Final = """
@@ -52,7 +67,8 @@ class NotAccepting(SchedulerException):
     """The schedule takes nothing now; the delivery was not recorded and may be sent again."""
 
     def __init__(self, reason: Closed) -> None:
-        super().__init__(f"This webhook takes nothing now: its schedule is {reason.value}")
+        step = NEXT_STEPS[reason]
+        super().__init__(f"This webhook takes nothing now: {step} send the delivery again")
         self.reason = reason
 
 
@@ -79,7 +95,8 @@ def receive(trigger_id: UUID | None, headers: Mapping[str, str], body: bytes) ->
     if trigger_id is None or not known:
         raise signatures.Unproven
     _debit(trigger_id)
-    receipt, is_new = _take(trigger_id, delivery_id, payloads.parse(body))
+    take = partial(_take, trigger_id, delivery_id, payloads.parse(body))
+    receipt, is_new = despite_deadlocks(take)
     if is_new and receipt.execution_id is not None:
         dispatcher.release_due_if_running([receipt.execution_id])
     return receipt
@@ -104,7 +121,7 @@ def _take(
             raise signatures.Unproven
         if delivery_id is not None and (earlier := _earlier(trigger_id, delivery_id)):
             return earlier, False
-        receipt = _answer(schedule, event, now=clock.now())
+        receipt = _answer(schedule, delivery_id, event, now=clock.now())
         if delivery_id is not None:
             WebhookDelivery.objects.create(
                 schedule_id=trigger_id,
@@ -121,7 +138,9 @@ def _earlier(trigger_id: UUID, delivery_id: str) -> Receipt | None:
     return None if row is None else Receipt(*row)
 
 
-def _answer(schedule: Schedule, event: Mapping[str, Any], *, now: datetime) -> Receipt:
+def _answer(
+    schedule: Schedule, delivery_id: str | None, event: Mapping[str, Any], *, now: datetime
+) -> Receipt:
     config = parse_trigger_config(schedule.trigger_type, schedule.trigger_config)
     if not isinstance(config, WebhookConfig):
         raise signatures.Unproven
@@ -134,4 +153,6 @@ def _answer(schedule: Schedule, event: Mapping[str, Any], *, now: datetime) -> R
         started = starting.start(schedule, cause, now=now)
     except MissingValue as error:
         raise payloads.UnusablePayload(str(error)) from None
+    came = f"delivery:{delivery_id or ''}"
+    records.write_if_skipped(schedule.id, started, nominal_at=now, cause=came, now=now)
     return Receipt(started.execution_id, "" if started.execution_id else started.reason.value)

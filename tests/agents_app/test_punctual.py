@@ -11,7 +11,7 @@ import pytest
 
 from agents_app import punctual, runner
 from agents_app.handlers.base import Context
-from executions_app import clock
+from executions_app import clock, ledger
 from executions_app.models import Execution
 from tests.agents_app.scripted import PATIENCE_SECONDS, Anything, Queue, in_the_background, stored
 
@@ -79,9 +79,19 @@ def test_who_waits_for_an_instant_leaves_the_lane_to_others(queue: Queue) -> Non
     assert waits == [True]
 
 
+def test_after_a_clock_was_set_back_nobody_waits_for_it(queue: Queue) -> None:
+    ids = [queue()]
+    early(ids, 3600)
+
+    runner.run(ids)
+
+    assert stored(ids[0]).status == "completed"
+
+
 def test_a_worker_that_drains_gives_back_what_waits_for_its_instant(
-    queue: Queue, undrained: None
+    queue: Queue, undrained: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(ledger, "MOST_EARLY_SECONDS", 10 * PATIENCE_SECONDS)
     ids = [queue(), queue()]
     early(ids, PATIENCE_SECONDS * 2)
 

@@ -24,6 +24,7 @@ FIXED_PATHS = {
     "/api/scheduler/schedules": {"get", "post"},
     "/api/scheduler/schedules/{schedule_id}": {"get", "put", "patch", "delete"},
     "/api/scheduler/schedules/{schedule_id}/trigger": {"post"},
+    "/api/scheduler/schedules/{schedule_id}/stats": {"get"},
     "/api/scheduler/start": {"post"},
     "/api/scheduler/stop": {"post"},
     "/api/scheduler/status": {"get"},

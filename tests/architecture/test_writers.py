@@ -20,6 +20,7 @@ OWNERS = {
         "scheduler_app/pauses.py",
         "scheduler_app/dispatcher.py",
     },
+    "FireRecord": {"scheduler_app/pauses.py", "scheduler_app/sources/records.py"},
     "ErrorRecord": {"errors_app/recovery.py", "errors_app/incidents.py"},
     "DeadLetter": {"errors_app/recovery.py", "errors_app/incidents.py"},
 }
@@ -37,6 +38,7 @@ SQL_OWNERS = {
         "scheduler_app/consequences.py",
         "scheduler_app/sources/starting.py",
     },
+    "fire_records": {"scheduler_app/firing.py", "scheduler_app/backfill_rows.py"},
     "error_records": set(),
     "dead_letters": set(),
     "events": {"executions_app/events.py"},

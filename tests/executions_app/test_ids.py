@@ -23,3 +23,7 @@ def test_a_stream_gives_fresh_ids_of_its_instant() -> None:
 
 def test_a_single_id_lies_in_the_same_range() -> None:
     assert ids.floor(NOW) <= ids.new(NOW) < ids.floor(NOW + MILLISECOND)
+
+
+def test_an_id_tells_its_instant_to_the_millisecond() -> None:
+    assert ids.instant(ids.new(NOW + MILLISECOND / 2)) == NOW

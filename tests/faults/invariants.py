@@ -20,17 +20,17 @@ MOVES: Final = """
       AND type NOT IN ('execution:progress', 'execution:cancel_requested')
 """
 BREAKERS: Final = {
-    "I1 a dispatched fire without its execution, or an execution by time without its fire": """
+    "I1 a dispatched fire without its execution, or an execution of a fire without it": """
         SELECT f.schedule_id, f.nominal_at, e.id
         FROM (SELECT * FROM fire_records WHERE reason = 'dispatched') f
-        FULL JOIN (SELECT * FROM task_executions WHERE trigger = 'time') e
+        FULL JOIN (SELECT * FROM task_executions WHERE trigger IN ('time', 'dependency')) e
             ON e.id = f.execution_id AND e.nominal_at = f.nominal_at
                 AND e.schedule_id = f.schedule_id
         WHERE e.id IS NULL OR f.id IS NULL
     """,
     "I1 a fire that did not run and has an execution, or one recorded twice": """
-        SELECT schedule_id, nominal_at, count(*) FROM fire_records
-        GROUP BY 1, 2 HAVING count(*) > 1 OR bool_or(reason <> 'dispatched'
+        SELECT schedule_id, nominal_at, cause, count(*) FROM fire_records
+        GROUP BY 1, 2, 3 HAVING count(*) > 1 OR bool_or(reason <> 'dispatched'
             AND execution_id IS NOT NULL)
     """,
     "I1 an enabled schedule without a next run, or one that is overdue": """

@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +14,7 @@ from executions_app.audit import SYSTEM
 from executions_app.models import Execution
 from scheduler_app import schedules
 from scheduler_app.models import FireRecord, Schedule
+from tests.faults.late import HOUR, LAST_FIVE, MINUTE, late
 from tests.journeys.scenario import every, schedule
 from tests.journeys.test_dispatch import fires, force
 from tests.processes import System
@@ -101,53 +102,67 @@ def test_beats_killed_at_random_lose_no_fire_and_double_none(system: System) -> 
     assert_each_fire_ran_once(system, many)
 
 
-LATE: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
-    "latest": ({"catchup_policy": "latest"}, {"dispatched": 1, "missed_coalesced": 10}),
-    "all": (
-        {"catchup_policy": "all", "catchup_limit": 5, "overlap_policy": "allow"},
-        {"dispatched": 5, "missed_coalesced": 6},
-    ),
-    "all, one at a time": (
-        {"catchup_policy": "all", "catchup_limit": 5, "overlap_policy": "skip"},
-        {"dispatched": 1, "skipped_overlap": 4, "missed_coalesced": 6},
-    ),
-    "all of the last three minutes": (
-        {
-            "catchup_policy": "all",
-            "catchup_limit": 100,
-            "overlap_policy": "allow",
-            "catchup_window_ms": 170_000,
-        },
-        {"dispatched": 3, "missed_too_old": 8},
-    ),
-    "none": ({"catchup_policy": "none"}, {"missed_too_old": 11}),
-}
-
-
 def test_after_ten_minutes_without_a_beat_each_policy_gets_exactly_its_runs(
     system: System,
 ) -> None:
     system.beat().kill()
-    late = {name: schedule(**every(60, **policy)) for name, (policy, _) in LATE.items()}
-    first = datetime.now(UTC) - timedelta(seconds=620)
-    for one in late.values():
-        force(one, anchor_at=first - timedelta(seconds=60), next_run_at=first)
+    # On a whole minute: the windows begin and end on one.
+    now = datetime.now(UTC)
+    first = now.replace(second=0, microsecond=0) - 10 * MINUTE
+    if now.second > 30:  # the eleventh fire is long due, the twelfth is not when all is done
+        system.until(lambda: datetime.now(UTC).second <= 30, what="a new minute has begun")
+        first += MINUTE
+    cases = late(first)
 
     system.beat()
 
-    ids = [one.id for one in late.values()]
+    ids = [one.id for one, _ in cases.values()]
+    total = sum(sum(wanted.values()) for _, wanted in cases.values())
     system.until(
-        lambda: FireRecord.objects.filter(schedule_id__in=ids).count() >= 11 * len(late),
+        lambda: FireRecord.objects.filter(schedule_id__in=ids).count() >= total,
         what="every missed fire has its record",
     )
-    for name, (_, wanted) in LATE.items():
-        records = fires(late[name])
-        assert [one.nominal_at for one in records] == [
-            first + timedelta(seconds=60) * k for k in range(11)
-        ]
-        assert Counter(one.reason for one in records) == wanted, name
-        ran = [one.nominal_at for one in records if one.reason == "dispatched"]
-        assert len(ran) == Execution.objects.filter(schedule_id=late[name].id).count()
+    for name, (one, wanted) in cases.items():
+        records = fires(one)
+        assert [each.nominal_at for each in records] == [
+            first + MINUTE * k for k in range(sum(wanted.values()))
+        ], name
+        assert Counter(each.reason for each in records) == wanted, name
+        ran = [each.nominal_at for each in records if each.reason == "dispatched"]
+        assert len(ran) == Execution.objects.filter(schedule_id=one.id).count()
+    finished = {name for name, (one, _) in cases.items() if not is_enabled(one)}
+    assert finished == {"three runs at most", "until the fifth", "the latest until the fifth"}
+    left = Execution.objects.filter(schedule_id__in=ids).exclude(status="completed")
+    tomorrow = cases["a window that opens again tomorrow"][0]
+    system.until(
+        lambda: not left.exclude(schedule_id=tomorrow.id).exists(), what="what may run has run"
+    )
+    opens_at = (first - HOUR).replace(second=0) + timedelta(days=1)
+    assert set(left.values_list("status", "due_at")) == {("pending", opens_at)}
+
+
+def is_enabled(of: Schedule) -> bool:
+    return Schedule.objects.get(id=of.id).enabled
+
+
+def test_late_fires_that_wait_too_long_for_each_other_expire(system: System, gate: Path) -> None:
+    system.beat().kill()
+    policy = {**LAST_FIVE, "overlap_policy": "buffer_all", "run_ttl_ms": 4000}
+    one = schedule({"until": str(gate)}, **every(60, **policy))
+    first = datetime.now(UTC) - timedelta(seconds=620)
+    force(one, anchor_at=first - MINUTE, next_run_at=first)
+
+    system.beat()
+
+    made = Execution.objects.filter(schedule_id=one.id)
+    system.until(
+        lambda: made.filter(status="cancelled", outcome="expired").count() == 4,
+        what="what was not started in time is cancelled",
+    )
+    gate.touch()
+    system.until(lambda: made.filter(status="completed").exists(), what="the first one has ended")
+    oldest = made.order_by("nominal_at").values_list("status", flat=True)
+    assert list(oldest) == ["completed", *["cancelled"] * 4]
 
 
 def test_a_week_of_missed_minutes_is_a_hundred_records_and_a_summary(system: System) -> None:

@@ -9,8 +9,9 @@ import pytest
 from executions_app import lifecycle
 from executions_app.audit import SYSTEM
 from executions_app.models import Execution
-from scheduler_app import by_hand, limits, schedules
+from scheduler_app import by_hand, schedules
 from scheduler_app.by_hand import Wanted
+from scheduler_app.limiting import limits
 from scheduler_app.models import Limit
 from tests.journeys.scenario import begun, one, reaches, schedule
 from tests.processes import System

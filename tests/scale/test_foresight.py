@@ -10,7 +10,8 @@ from django.db import connection
 
 from executions_app import clock
 from executions_app.audit import Actor
-from scheduler_app import backfills, lint_rows, recorded, upcoming, why
+from scheduler_app import backfills
+from scheduler_app.foresight import lint_rows, recorded, upcoming, why
 from scheduler_app.models import FireRecord, Schedule
 from tests.rest import signed_in
 from tests.scale.plans import watched

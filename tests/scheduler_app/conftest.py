@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.db.models.functions import Now
 
+from executions_app import clock
 from executions_app.audit import Actor
 from executions_app.models import SystemState
 from scheduler_app import definition, queues, schedules
 from scheduler_app.models import Schedule
 
 MakeSchedule = Callable[..., Schedule]
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 @pytest.fixture
@@ -58,3 +60,19 @@ def move_into_the_past(schedule: Schedule, late_by: timedelta) -> None:
         anchor_at=Now() - late_by - interval, next_run_at=Now() - late_by
     )
     schedule.refresh_from_db()
+
+
+def in_days(days: int) -> dict[str, Any]:
+    """A window that is open on one day of the week: that of so many days from now, in UTC."""
+    return {"weekdays": [DAYS[(clock.now() + timedelta(days=days)).weekday()]]}
+
+
+def in_two_days() -> dict[str, Any]:
+    """A window that is closed now and opens with the day after tomorrow, in UTC."""
+    return in_days(2)
+
+
+def midnight_in(days: int) -> datetime:
+    """The first instant of that day, in UTC."""
+    later = clock.now() + timedelta(days=days)
+    return later.replace(hour=0, minute=0, second=0, microsecond=0)

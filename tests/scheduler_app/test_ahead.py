@@ -125,3 +125,20 @@ def test_a_one_time_schedule_is_fired_once(make_schedule: MakeSchedule) -> None:
 
     assert fired == [1, 0]
     assert Execution.objects.get().due_at == run_at
+
+
+def test_busy_schedules_a_moment_ahead_keep_nothing_waiting_that_is_due(
+    make_schedule: MakeSchedule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "FIRST_BATCH", 2)
+    for number in range(3):
+        busy = soon(make_schedule, name=f"busy {number}", overlap_policy="skip")
+        schedules.trigger(busy, actor=SYSTEM)
+    due = make_schedule("due", late_by=LATER, priority="low")
+    looked = Ahead()
+
+    fired = dispatcher.dispatch_due(looked).fired
+
+    assert fired == 1
+    assert FireRecord.objects.get().schedule_id == due.id
+    assert outlook.look().until_due(looked) != 0

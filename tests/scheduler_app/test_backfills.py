@@ -19,6 +19,7 @@ from scheduler_app import backfill_rows, backfills, dispatcher, schedules, syste
 from scheduler_app.backfill_plan import InvalidBackfill
 from scheduler_app.models import Backfill, FireRecord, Schedule
 from scheduler_app.models_sources import BackfillStatus
+from tests.terminal import run
 from tests.verbs import complete
 
 MakeSchedule = Callable[..., Schedule]
@@ -299,3 +300,38 @@ def test_a_due_schedule_fires_beside_its_backfill(make_schedule: MakeSchedule) -
 
     (fire,) = FireRecord.objects.filter(schedule_id=schedule.id, cause="")
     assert fire.reason == "dispatched"
+
+
+def test_a_key_that_no_fire_by_time_has_a_value_for_holds_up_no_backfill(
+    make_schedule: MakeSchedule,
+) -> None:
+    schedule = make_schedule(
+        **HOURLY, limit_key="tenant:{tenant}", unique_key="order:{order}", run_ttl_ms=60_000
+    )
+
+    ran = run_to_the_end(begin(schedule, hours=2))
+
+    born_with = Execution.objects.values_list("limit_key", "unique_key", "expires_at")
+    assert len(ran) == 2
+    assert set(born_with) == {("tenant:?", "", None)}
+
+
+def test_backfills_are_looked_at_and_moved_on_the_terminal(hourly: Schedule) -> None:
+    User.objects.create_superuser("root")
+    backfill = begin(hourly, hours=3)
+
+    listed = run("backfills", "list", "--schedule", hourly.name, "--json").document
+    moved = [
+        run("backfills", verb, str(backfill.id), "--yes", "--json").document["status"]
+        for verb in ("pause", "resume", "abort")
+    ]
+    shown = run("backfills", "show", str(backfill.id)).stdout
+    refused = run("backfills", "resume", str(backfill.id))
+    unknown = run("backfills", "show", "nonsense")
+
+    assert [one["id"] for one in listed] == [str(backfill.id)]
+    assert moved == ["paused", "running", "aborted"]
+    assert "0 of 3, 0 have not ended" in shown
+    assert "is aborted; only one that is paused can be resumed" in refused.stderr
+    assert refused.exit_code != 0
+    assert "There is no backfill 'nonsense'" in unknown.stderr

@@ -17,9 +17,10 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from config.celery import app
 from config.env import env
 from executions_app import clock, lifecycle, partitions
+from executions_app.audit import SYSTEM
 from executions_app.ids import new as new_id
 from executions_app.models import Execution, OutcomeInbox, SystemState
-from scheduler_app import epoch, outlook, queues
+from scheduler_app import epoch, outlook, queues, schedules
 from scheduler_app.ahead import Ahead
 from scheduler_app.beat import (
     HOUSEKEEPING_SECONDS,
@@ -29,6 +30,7 @@ from scheduler_app.beat import (
 )
 from scheduler_app.models import FireRecord, Schedule
 from scheduler_app.outlook import Outlook
+from tests import verbs
 
 MakeSchedule = Callable[..., Schedule]
 SECOND = timedelta(seconds=1)
@@ -111,6 +113,25 @@ def test_a_backlog_of_outcomes_lets_no_beat_rest(make_schedule: MakeSchedule) ->
     assert waits[0] == 0
     assert waits[1] > 0
     assert not OutcomeInbox.objects.exists()
+
+
+def test_what_waits_for_work_of_its_key_goes_once_that_has_ended(
+    make_schedule: MakeSchedule,
+) -> None:
+    schedule = make_schedule(unique_key="the one", unique_mode="replace")
+    first = schedules.trigger(schedule, actor=SYSTEM)
+    (claimed,) = lifecycle.claim([first], worker_id="worker-1")
+    second = schedules.trigger(schedule, actor=SYSTEM)
+    metronome = Metronome()
+    metronome.beat()
+    held_by = Execution.objects.get(id=second).held_by
+    verbs.cancelled(claimed)
+
+    waits = [metronome.beat() for _ in range(3)]
+
+    assert held_by == "unique:the one"
+    assert Execution.objects.get(id=second).status == "queued"
+    assert waits[0] == 0
 
 
 def test_a_stopped_system_dispatches_nothing_and_says_so(make_schedule: MakeSchedule) -> None:

@@ -16,7 +16,7 @@ from executions_app.models import AuditEntry, Execution
 from scheduler_app import by_hand
 from scheduler_app.admission import StillActive
 from scheduler_app.by_hand import Wanted
-from scheduler_app.key_templates import MissingValue
+from scheduler_app.limiting.key_templates import MissingValue
 from scheduler_app.models import Schedule
 from scheduler_app.policies import OverlapPolicy
 from tests.rest import signed_in
@@ -108,6 +108,65 @@ def test_replacing_work_is_not_refused_for_what_it_replaces(make_schedule: MakeS
 
     row = Execution.objects.get(id=second.execution_id)
     assert (row.status, row.held_by) == ("pending", "unique:the one")
+
+
+@pytest.mark.django_db
+def test_replacing_work_is_refused_for_other_work_of_its_schedule(
+    make_schedule: MakeSchedule,
+) -> None:
+    words = {"unique_key": "{key}", "unique_mode": "replace"}
+    elsewhere, here = make_schedule("elsewhere", **words), make_schedule("here", **words)
+    first = trigger(elsewhere, parameters={"key": "k"})
+    second = trigger(here, parameters={"key": "j"})
+    running = [first.execution_id, second.execution_id]
+    assert len(lifecycle.claim(running, worker_id="w:1:x")) == len(running)
+
+    with pytest.raises(StillActive):
+        trigger(here, parameters={"key": "k"})
+
+    assert not Execution.objects.filter(cancel_requested_at__isnull=False).exists()
+
+
+@pytest.mark.django_db
+def test_the_key_of_the_caller_needs_no_value_of_the_template(make_schedule: MakeSchedule) -> None:
+    schedule = make_schedule(**UNIQUE)
+
+    made = trigger(schedule, unique_key="mine")
+
+    assert Execution.objects.get(id=made.execution_id).unique_key == "mine"
+
+
+@pytest.mark.django_db
+def test_what_counts_is_the_schedule_as_it_is_now(make_schedule: MakeSchedule) -> None:
+    schedule = make_schedule()
+    trigger(schedule)
+    Schedule.objects.filter(id=schedule.id).update(overlap_policy="allow", priority="high")
+
+    made = trigger(schedule)
+    Schedule.objects.filter(id=schedule.id).delete()
+    with pytest.raises(Schedule.DoesNotExist):
+        trigger(schedule)
+
+    assert Execution.objects.get(id=made.execution_id).priority == "high"
+    assert Execution.objects.count() == 2
+
+
+@pytest.mark.django_db
+def test_work_whose_execution_is_not_kept_any_more_is_still_a_duplicate(
+    owner: User, make_schedule: MakeSchedule
+) -> None:
+    schedule = make_schedule("job", unique_mode="for_time", unique_for_ms=60_000, **UNIQUE)
+    order = {"parameters": {"order": 7}}
+    first = trigger(schedule, **order)
+    Execution.objects.all().delete()
+
+    again = signed_in(owner).post(f"/api/scheduler/schedules/{schedule.id}/trigger", order)
+    words = ["--parameters", '{"order": 7}', "--user", "owner"]
+    told = run("schedule", "trigger", "job", *words)
+
+    assert (again.status_code, again.json()["id"]) == (200, str(first.execution_id))
+    assert (again.json()["number"], again.json()["duplicate"]) == (None, True)
+    assert "not kept any more" in told.stdout
 
 
 @pytest.mark.django_db

@@ -11,15 +11,22 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from executions_app import clock, ids
+from executions_app import clock, ids, lifecycle
+from executions_app.audit import Actor
+from executions_app.ledger import Claimed
 from executions_app.models import Execution
-from scheduler_app import dispatcher, doors, limits_in_force
-from scheduler_app.models import BusinessCalendar, FireRecord, Limit, Schedule
-from tests.scheduler_app.conftest import move_into_the_past
+from executions_app.states import ExecutionStatus
+from scheduler_app import by_hand, consequences, dispatcher, doors
+from scheduler_app.by_hand import Wanted
+from scheduler_app.limiting import limits_in_force, unique
+from scheduler_app.models import BusinessCalendar, FireRecord, Limit, Schedule, UniqueWork
+from tests import verbs
+from tests.factories import ExecutionFactory
+from tests.scheduler_app.conftest import DAYS, in_days, in_two_days, midnight_in, move_into_the_past
 
 MakeSchedule = Callable[..., Schedule]
-SECOND, MINUTE, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(days=1)
-DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+IN_25_HOURS = {"unique_mode": "debounce", "unique_for_ms": 25 * 3_600_000}
 
 
 def reasons(schedule: Schedule) -> list[str]:
@@ -29,11 +36,6 @@ def reasons(schedule: Schedule) -> list[str]:
 
 def only(schedule: Schedule) -> Execution:
     return Execution.objects.get(schedule_id=schedule.id)
-
-
-def in_two_days() -> dict[str, Any]:
-    """A window that is closed now and opens with the day after tomorrow, in UTC."""
-    return {"weekdays": [DAYS[(clock.now() + 2 * DAY).weekday()]]}
 
 
 def in_force(schedule: Schedule, **columns: Any) -> Schedule:
@@ -71,9 +73,8 @@ def test_a_fire_outside_its_window_waits_for_the_next_opening(
     done = dispatcher.dispatch_due()
 
     waiting = only(schedule)
-    midnight = (clock.now() + 2 * DAY).replace(hour=0, minute=0, second=0, microsecond=0)
     assert reasons(schedule) == ["dispatched"]
-    assert (waiting.status, waiting.due_at, waiting.held_by) == ("pending", midnight, "")
+    assert (waiting.status, waiting.due_at, waiting.held_by) == ("pending", midnight_in(2), "")
     assert (done.fired, done.queued) == (1, 0)
 
 
@@ -302,3 +303,156 @@ def test_the_same_batch_again_makes_nothing_twice(make_schedule: MakeSchedule) -
     assert reasons(schedule) == ["dispatched"]
     assert Execution.objects.filter(schedule_id=schedule.id).count() == 1
     assert isinstance(only(schedule).id, UUID)
+
+
+@pytest.mark.django_db
+def test_what_is_put_off_does_not_expire_before_it_is_due(make_schedule: MakeSchedule) -> None:
+    schedule = make_schedule(
+        late_by=SECOND,
+        unique_key="the one",
+        unique_mode="debounce",
+        unique_for_ms=3_600_000,
+        run_ttl_ms=600_000,
+    )
+
+    dispatcher.dispatch_due()
+
+    waiting = only(schedule)
+    assert waiting.due_at > clock.now() + 30 * MINUTE
+    assert waiting.expires_at == waiting.due_at + 10 * MINUTE
+
+
+@pytest.mark.django_db
+def test_a_fire_with_a_record_ends_nothing_takes_no_key_and_is_no_run(
+    make_schedule: MakeSchedule,
+) -> None:
+    schedule = make_schedule(
+        late_by=SECOND,
+        overlap_policy="cancel_running",
+        unique_key="the one",
+        unique_mode="replace",
+        max_runs=9,
+    )
+    nominal_at = schedule.next_run_at
+    dispatcher.dispatch_due()
+    lifecycle.claim([only(schedule).id], worker_id="w:1:x")
+    in_force(schedule, next_run_at=nominal_at)
+
+    dispatcher.dispatch_due()
+
+    schedule.refresh_from_db()
+    running = only(schedule)
+    assert (running.status, running.cancel_requested_at) == ("running", None)
+    assert UniqueWork.objects.get().execution_id == running.id
+    assert (schedule.fired_count, reasons(schedule)) == (1, ["dispatched"])
+
+
+@pytest.mark.django_db
+def test_a_last_run_that_is_a_duplicate_leaves_its_place_to_the_next_missed_fire(
+    make_schedule: MakeSchedule,
+) -> None:
+    make_schedule("holder", late_by=SECOND, unique_key="the report")
+    dispatcher.dispatch_due()
+    limited = make_schedule(
+        late_by=2 * MINUTE + SECOND,
+        unique_key="the report",
+        max_runs=1,
+        overlap_policy="allow",
+        catchup_policy="all",
+        catchup_limit=9,
+    )
+
+    for _ in range(2):
+        dispatcher.dispatch_due()
+    Execution.objects.update(status="completed", completed_at=clock.now())
+    dispatcher.dispatch_due()
+
+    limited.refresh_from_db()
+    assert reasons(limited) == ["skipped_duplicate", "skipped_duplicate", "dispatched"]
+    assert (limited.fired_count, limited.enabled) == (1, False)
+
+
+@pytest.mark.django_db
+def test_a_fire_that_is_put_off_waits_for_its_window_and_expires_after_it(
+    make_schedule: MakeSchedule,
+) -> None:
+    schedule = make_schedule(
+        late_by=SECOND,
+        execution_window=in_days(0),
+        unique_key="k",
+        run_ttl_ms=60_000,
+        **IN_25_HOURS,
+    )
+
+    dispatcher.dispatch_due()
+
+    waiting = only(schedule)
+    assert waiting.due_at == midnight_in(7)
+    assert waiting.expires_at == midnight_in(7) + MINUTE
+
+
+@pytest.mark.django_db
+def test_a_fire_puts_off_what_a_person_asked_for_but_leaves_its_parameters(
+    make_schedule: MakeSchedule,
+) -> None:
+    words = {"unique_key": "k", "overlap_policy": "allow", **IN_25_HOURS}
+    schedule = make_schedule(late_by=SECOND, **words)
+    wanted = Wanted({"order": 7})
+    asked = by_hand.trigger(schedule, wanted, actor=Actor.of(schedule.owner)).execution_id
+    soon = clock.now() + MINUTE
+    Execution.objects.filter(id=asked).update(due_at=soon)
+
+    dispatcher.dispatch_due()
+
+    waiting = only(schedule)
+    assert reasons(schedule) == ["skipped_duplicate"]
+    assert (waiting.parameters, waiting.due_at > soon) == ({"order": 7}, True)
+
+
+def replacing(make_schedule: MakeSchedule) -> tuple[Schedule, Claimed]:
+    """A schedule that is due, and work of its key that runs for another one of the owner."""
+    words = {"unique_key": "the one", "unique_mode": "replace"}
+    other = make_schedule("other", late_by=SECOND, **words)
+    dispatcher.dispatch_due()
+    (running,) = lifecycle.claim([only(other).id], worker_id="w:1:x")
+    mine = make_schedule("mine", late_by=SECOND, overlap_policy="cancel_running", **words)
+    return mine, running
+
+
+@pytest.mark.django_db
+def test_who_has_cancelled_what_had_not_started_still_waits_for_work_of_its_key(
+    make_schedule: MakeSchedule,
+) -> None:
+    mine, running = replacing(make_schedule)
+    unstarted = ExecutionFactory.create(owner=mine.owner, schedule_id=mine.id)
+
+    dispatcher.dispatch_due()
+
+    made = Execution.objects.get(schedule_id=mine.id, trigger="time")
+    assert Execution.objects.get(id=unstarted.id).status == "cancelled"
+    assert Execution.objects.get(id=running.id).cancel_requested_at is not None
+    assert (made.status, made.held_by) == ("pending", "unique:the one")
+
+
+@pytest.mark.django_db
+def test_who_waits_for_its_schedule_and_for_its_key_waits_for_both(
+    make_schedule: MakeSchedule,
+) -> None:
+    mine, running = replacing(make_schedule)
+    row = ExecutionFactory.create(
+        owner=mine.owner, schedule_id=mine.id, status=ExecutionStatus.QUEUED
+    )
+    (beside,) = lifecycle.claim([row.id], worker_id="w:1:x")
+
+    dispatcher.dispatch_due()
+    made = Execution.objects.get(schedule_id=mine.id, trigger="time")
+    places = [made.held_by]
+    verbs.cancelled(beside)
+    consequences.draw()
+    made.refresh_from_db()
+    places.append(made.held_by)
+    verbs.cancelled(running)
+    unique.release(limit=10)
+    made.refresh_from_db()
+
+    assert [*places, made.held_by] == [f"overlap:{mine.id}", "unique:the one", ""]

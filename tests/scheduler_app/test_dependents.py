@@ -298,6 +298,57 @@ def test_a_corrupt_dependent_disables_itself_and_nobody_else(owner: User) -> Non
     assert (len(started(broken)), len(started(sound)), first.success_count) == (0, 1, 1)
 
 
+def tenant(number: int) -> dict[str, int] | None:
+    """The result of the third is missing."""
+    return None if number == 2 else {"tenant": number}
+
+
+def test_an_outcome_without_what_a_key_needs_costs_no_other_its_start(owner: User) -> None:
+    first = upstream(owner)
+    keyed = dependent(owner, first, limit_key="t:{upstream.upstream.result.tenant}")
+    causes = [f"dependency:{succeed(first, tenant(number))}" for number in range(5)]
+    del causes[2]
+
+    consequences.draw()
+
+    keyed.refresh_from_db()
+    assert keyed.enabled
+    assert keyed.fired_count == 4
+    assert [one.limit_key for one in started(keyed)] == ["t:0", "t:1", "t:3", "t:4"]
+    assert records(keyed) == [(cause, "dispatched") for cause in causes]
+    assert ErrorRecord.objects.filter(schedule_id=keyed.id).count() == 1
+
+
+def test_with_all_an_outcome_that_could_not_start_it_counts_for_nothing(owner: User) -> None:
+    both = [upstream(owner, "a"), upstream(owner, "b")]
+    last = dependent(owner, *both, mode="all", limit_key="{upstream.b.result.tenant}")
+    succeed(both[0])
+    succeed(both[1])
+    consequences.draw()
+    before = (len(started(last)), DependencyMark.objects.get().upstream_id)
+
+    succeed(both[1], {"tenant": "acme"})
+    consequences.draw()
+
+    assert before == (0, both[0].id)
+    assert [one.limit_key for one in started(last)] == ["acme"]
+    assert not DependencyMark.objects.exists()
+
+
+def test_outcomes_behind_the_one_that_disabled_a_dependent_are_recorded(owner: User) -> None:
+    first = upstream(owner)
+    broken = dependent(owner, first)
+    Schedule.objects.filter(id=broken.id).update(retry_policy={"max_retries": "many"})
+    succeed(first)
+    later = f"dependency:{succeed(first)}"
+
+    consequences.draw()
+
+    broken.refresh_from_db()
+    assert not broken.enabled
+    assert records(broken) == [(later, "skipped_paused")]
+
+
 def test_an_execution_that_a_person_requeues_is_another_outcome(owner: User) -> None:
     first = upstream(owner)
     on_failure, on_success = dependent(owner, first, on="failure"), dependent(owner, first)

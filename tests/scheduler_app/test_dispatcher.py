@@ -249,7 +249,7 @@ def test_the_number_of_statements_of_a_batch_does_not_depend_on_its_size(
     for size in (9, 999):
         copies_of(one, size)
         with CaptureQueriesContext(connection) as captured:
-            fired, _ = dispatcher._fire(dispatcher.Round(), limit=1000)
+            fired = dispatcher._fire(dispatcher.Round(), limit=1000).taken
         # Which limits are in force is asked once a second, however much is due.
         asked = [one for one in captured if "FROM limits" not in one["sql"]]
         counts.append((fired, len(asked)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -16,13 +17,16 @@ from executions_app import clock, ids, lifecycle, wording
 from executions_app.ledger import Claimed
 from executions_app.models import Event, Execution
 from executions_app.states import ExecutionStatus
-from scheduler_app import held_words, holds, limits_in_force
+from scheduler_app import holds
+from scheduler_app.limiting import held_words, limits_in_force
 from scheduler_app.models import Limit, Schedule
 from tests import terminal
 from tests.factories import ExecutionFactory
+from tests.scheduler_app.conftest import in_two_days, midnight_in
 
 MakeSchedule = Callable[..., Schedule]
 MANY = 1_000
+HOUR = timedelta(hours=1)
 
 
 @pytest.fixture(autouse=True)
@@ -198,6 +202,45 @@ def test_nothing_new_passes_what_waits_for_the_same_room(owner: User) -> None:
     assert queued_ids(then) == [second.id]
     assert Execution.objects.get(id=late.id).held_by == "limit:task:noop"
     assert first.id not in queued_ids(then)
+
+
+@pytest.mark.django_db
+def test_a_key_may_contain_the_words_of_other_places(owner: User) -> None:
+    limit("key:team:*", 1)
+    limit("key:ours:*", rate=(1, 1))
+    for key in ("team:schedule:7", "ours:schedule:7"):
+        due(owner, 2, limit_key=key)
+    release()
+    run_and_end(2)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE rate_buckets SET refreshed_at = refreshed_at - interval '1 s'")
+
+    then = release_held()
+
+    assert len(then.queued) == 2
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("trigger", "starts"), [("time", False), ("manual", True)])
+def test_who_waited_for_room_until_its_window_closed_waits_for_it_to_open(
+    owner: User, make_schedule: MakeSchedule, trigger: str, *, starts: bool
+) -> None:
+    limit("task:noop", 1)
+    schedule = make_schedule(execution_window=in_two_days())
+    due(owner)
+    release()
+    expires_at = clock.now() + HOUR
+    (late,) = due(owner, schedule_id=schedule.id, trigger=trigger, expires_at=expires_at)
+    release()
+    run_and_end(1)
+
+    then = release_held()
+
+    held = Execution.objects.get(id=late.id)
+    moved = timedelta(0) if starts else midnight_in(2) - late.due_at
+    assert queued_ids(then) == ([late.id] if starts else [])
+    assert (held.held_by, held.due_at) == ("", late.due_at + moved)
+    assert held.expires_at == expires_at + moved
 
 
 @pytest.mark.django_db

@@ -13,7 +13,8 @@ from django.db import connection, transaction
 
 from executions_app import clock, ids, lifecycle
 from executions_app.models import Execution
-from scheduler_app import holds, limits_in_force
+from scheduler_app import holds
+from scheduler_app.limiting import limits_in_force
 from scheduler_app.models import Limit
 
 DISPATCHERS = 3

@@ -16,11 +16,11 @@ from pytest_django import DjangoAssertNumQueries
 from errors_app.models import ErrorRecord
 from executions_app import events, lifecycle
 from executions_app.audit import SYSTEM
-from executions_app.events import NewEvent
+from executions_app.events import Cursor, NewEvent
 from executions_app.models import Event, Execution
 from executions_app.states import ExecutionStatus
-from scheduler_app import outlook, schedules
-from scheduler_app.models import EventCursor, EventListener, Schedule
+from scheduler_app import consequences, outlook, schedules
+from scheduler_app.models import EventCursor, EventListener, FireRecord, Schedule
 from scheduler_app.sources import hearing, internal
 from tests.factories import ExecutionFactory, ScheduleFactory, UserFactory
 from tests.verbs import complete
@@ -332,6 +332,150 @@ def test_parameters_cannot_pretend_a_shorter_chain(owner: User) -> None:
     internal.hear()
 
     assert len(started(endless)) == 1
+
+
+def after(upstream: Schedule) -> Schedule:
+    return ScheduleFactory.create(
+        owner=upstream.owner,
+        overlap_policy="allow",
+        trigger_type="dependent",
+        trigger_config={"upstreams": [upstream.name]},
+        schedule_type="",
+        schedule_config={},
+    )
+
+
+def run_all() -> int:
+    """Run what stands due to its end, with all that follows of it at once; answers how much."""
+    waiting = list(Execution.objects.filter(status__in=["pending", "queued"]))
+    for execution in waiting:
+        run_to_the_end(execution)
+    consequences.draw()
+    internal.hear()
+    return len(waiting)
+
+
+@pytest.mark.parametrize(("begins", "by"), [("endless", "outcome"), ("listener", "event")])
+def test_a_schedule_does_not_start_itself_by_a_dependent_and_an_event(
+    owner: User, begins: str, by: str
+) -> None:
+    listener = on_event(owner, "execution:completed", filter={"data.name": {"eq": "endless"}})
+    endless = ScheduleFactory.create(
+        owner=owner,
+        name="endless",
+        overlap_policy="allow",
+        trigger_type="dependent",
+        trigger_config={"upstreams": [listener.name]},
+        schedule_type="",
+        schedule_config={},
+    )
+    first = {"endless": endless, "listener": listener}[begins]
+    schedules.trigger(first, actor=SYSTEM)
+
+    rounds = sum(run_all() > 0 for _ in range(8))
+
+    assert rounds == 2
+    assert (len(started(endless)), len(started(listener))) == (1, 1)
+    assert [one["reason"] for one in refusals(first)] == [
+        f"the schedule has itself led to the {by}"
+    ]
+
+
+def test_an_event_at_the_end_of_many_dependents_is_heard(owner: User) -> None:
+    link = ScheduleFactory.create(
+        owner=owner, trigger_type="manual", schedule_type="", schedule_config={}
+    )
+    schedules.trigger(link, actor=SYSTEM)
+    for _ in range(7):
+        link = after(link)
+    listener = on_event(owner, "execution:completed", filter={"data.name": {"eq": link.name}})
+
+    while run_all():
+        pass
+
+    assert (len(started(link)), len(started(listener))) == (1, 1)
+    assert not Event.objects.filter(type="schedule:start_refused").exists()
+
+
+def records(schedule: Schedule) -> list[tuple[str, str]]:
+    fires = FireRecord.objects.filter(schedule_id=schedule.id).order_by("cause")
+    return [(one.cause.partition(":")[0], one.reason) for one in fires]
+
+
+def test_an_event_that_a_policy_refuses_is_recorded_with_its_instant(owner: User) -> None:
+    listener = on_event(owner, overlap_policy="skip", filter={"data.number": {"gt": 0}})
+    for number in range(3):
+        tell(owner, data={"number": number})
+
+    internal.hear()
+
+    second = Event.objects.filter(type=FAILED).order_by("xid", "id").last()
+    fire = FireRecord.objects.get(schedule_id=listener.id)
+    assert second is not None
+    assert len(started(listener)) == 1
+    assert (fire.reason, fire.execution_id) == ("skipped_overlap", None)
+    assert fire.nominal_at == second.created_at
+    assert fire.cause == f"event:{Cursor(second.xid, second.id)}"
+
+
+def test_an_event_of_a_pause_is_recorded_and_one_that_started_something_is_not(
+    owner: User,
+) -> None:
+    listener = on_event(owner)
+    tell(owner)
+    internal.hear()
+    before = records(listener)
+    later = datetime.now(UTC) + timedelta(hours=1)
+    schedules.pause(listener.id, reason="", until=later, actor=SYSTEM)
+    tell(owner)
+
+    internal.hear()
+
+    assert (before, records(listener)) == ([], [("event", "skipped_paused")])
+
+
+def test_a_duplicate_event_is_recorded(owner: User) -> None:
+    listener = on_event(owner, unique_key="{event.data.name}")
+    tell(owner)
+    tell(owner)
+
+    internal.hear()
+
+    assert len(started(listener)) == 1
+    assert records(listener) == [("event", "skipped_duplicate")]
+
+
+def test_one_that_disabled_itself_hears_nothing_of_the_time_when_it_was_off(owner: User) -> None:
+    listener = on_event(owner)
+    corrupt(listener, retry_policy={"max_retries": "many"})
+    tell(owner)
+    internal.hear()
+    corrupt(listener, retry_policy={})
+    tell(owner)
+    schedules.enable(listener.id, actor=SYSTEM)
+    tell(owner, data={"number": "last"})
+
+    internal.hear()
+
+    heard = [row.parameters["event"]["data"] for row in started(listener)]
+    assert heard == [{"number": "last"}]
+
+
+def test_one_that_had_made_all_its_runs_hears_nothing_of_the_time_until_it_may_make_more(
+    owner: User,
+) -> None:
+    listener = on_event(owner, max_runs=1)
+    tell(owner, data={"number": 1})
+    internal.hear()
+    tell(owner, data={"number": 2})
+    listener.refresh_from_db()
+    more = schedules.current(listener).model_copy(update={"max_runs": 2, "enabled": True})
+    schedules.update(listener.id, more, actor=SYSTEM)
+    tell(owner, data={"number": 3})
+
+    internal.hear()
+
+    assert [row.parameters["event"]["data"]["number"] for row in started(listener)] == [1, 3]
 
 
 def test_while_nobody_listens_a_beat_is_not_told_to(owner: User) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scheduler_app import key_templates
+from scheduler_app.limiting import key_templates
 
 
 @pytest.mark.parametrize(

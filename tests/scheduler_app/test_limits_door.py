@@ -293,6 +293,22 @@ def test_who_may_not_have_a_schedule_executed_does_not_resume_it(
     assert answer.json()["refused"][0]["name"] == "a"
 
 
+def test_a_schedule_that_cannot_be_read_is_refused_and_the_others_are_paused(
+    caller: APIClient, make_schedule: MakeSchedule
+) -> None:
+    corrupt, sound = make_schedule("corrupt"), make_schedule("sound")
+    nonsense = {"max_retries": "many"}
+    Schedule.objects.filter(id=corrupt.id).update(retry_policy=nonsense)
+
+    done = caller.post(f"{SCHEDULES}/pause", {"ids": [corrupt.id, sound.id]}, format="json")
+
+    (refused,) = done.json()["refused"]
+    assert (done.status_code, done.json()["changed"]) == (200, 1)
+    assert (refused["name"], done.json()["remaining"]) == ("corrupt", 0)
+    assert "retry_policy.max_retries" in refused["detail"]
+    assert not Schedule.objects.get(id=sound.id).enabled
+
+
 @pytest.mark.parametrize(
     "words",
     [{}, {"ids": [], "filter": {}}, {"filter": {"colour": "red"}}, {"ids": ["x"]}, {"all": True},

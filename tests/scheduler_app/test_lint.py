@@ -15,10 +15,11 @@ from executions_app import clock
 from executions_app.audit import Actor
 from executions_app.models import Execution
 from executions_app.states import ExecutionStatus
-from scheduler_app import explain, lint, lint_rows, next_run, schedules, windows
+from scheduler_app import explain, next_run, schedules, windows
 from scheduler_app.coming import Prospect
 from scheduler_app.doors import Doors
-from scheduler_app.lint import Looked
+from scheduler_app.foresight import lint, lint_rows
+from scheduler_app.foresight.lint import Looked
 from scheduler_app.models import Schedule
 from scheduler_app.policies import CatchupPolicy, OutsideWindow, OverlapPolicy
 from tests.factories import ExecutionFactory

@@ -15,9 +15,10 @@ from django.test.utils import CaptureQueriesContext
 from executions_app import clock, ids, lifecycle, overlaps
 from executions_app.ledger import Claimed
 from executions_app.models import Event, Execution
-from executions_app.states import ExecutionStatus, Outcome, Trigger
+from executions_app.states import Outcome, Trigger
 from scheduler_app import admission, consequences, dispatcher, fires
 from scheduler_app.admission import StillActive
+from scheduler_app.limiting.labels import Labels
 from scheduler_app.models import FireRecord, Schedule
 from scheduler_app.policies import OverlapPolicy
 from tests import verbs
@@ -255,7 +256,7 @@ def start_by_hand(schedule: Schedule, override: OverlapPolicy | None = None) -> 
             ids.new(clock.now()),
             trigger=Trigger.MANUAL,
             due_at=clock.now(),
-            status=ExecutionStatus.PENDING,
+            born_with=Labels(),
         )
         lifecycle.create([replace(new, held_by=verdict.held_by)])
 
@@ -321,3 +322,36 @@ def test_a_schedule_without_buffers_costs_its_outcomes_no_statement_more(
 
     assert not looks_at_what_waits(make_schedule("plain"))
     assert looks_at_what_waits(make_schedule("buffering", overlap_policy="buffer_one"))
+
+
+@pytest.mark.django_db
+def test_a_window_that_makes_no_sense_keeps_nobody_waiting(make_schedule: MakeSchedule) -> None:
+    both = [make_schedule(name, overlap_policy="buffer_one") for name in ("broken", "sound")]
+    for schedule in both:
+        running = begin(fire(schedule))
+        fire(schedule)
+        verbs.complete(running, output=None)
+    nonsense = {"hours": ["whenever"]}
+    Schedule.objects.filter(name="broken").update(execution_window=nonsense)
+
+    consequences.draw()
+
+    assert [states(one) for one in both] == [["completed", "pending"]] * 2
+
+
+@pytest.mark.django_db
+def test_what_is_let_go_into_a_later_window_expires_as_much_later(
+    make_schedule: MakeSchedule,
+) -> None:
+    schedule = make_schedule(overlap_policy="buffer_one", run_ttl_ms=60_000)
+    running, waiting = begin(fire(schedule)), fire(schedule)
+    in_two_days = clock.now() + timedelta(days=2)
+    window = {"weekdays": [f"{in_two_days:%a}".lower()]}
+    Schedule.objects.filter(id=schedule.id).update(execution_window=window)
+    verbs.complete(running, output=None)
+
+    consequences.draw()
+
+    row = Execution.objects.get(nominal_at=waiting.nominal_at)
+    assert row.due_at.date() == in_two_days.date()
+    assert row.expires_at == row.due_at + timedelta(minutes=1)

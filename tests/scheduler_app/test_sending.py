@@ -15,11 +15,12 @@ import redis
 from django.conf import settings
 
 from config.env import env
-from executions_app import clock
+from executions_app import clock, ids
 from executions_app.models import Execution, OutcomeInbox
 from executions_app.outbox import Message
 from scheduler_app import consequences, dispatcher, queues, sending
-from scheduler_app.models import Schedule
+from scheduler_app.limiting import limits_in_force
+from scheduler_app.models import Limit, Schedule
 from scheduler_app.prediction import predictions
 
 MakeSchedule = Callable[..., Schedule]
@@ -103,7 +104,7 @@ def test_what_is_sent_again_shares_a_message_only_if_it_may(make_schedule: MakeS
         make_schedule(f"job {number}", late_by=SECOND)
     dispatcher.dispatch_due()
     queues.broker().delete("normal")
-    predictions.learn("shell_command", slowest_ms=1, runs=10_000)
+    predictions.learn("shell_command", mean_ms=1, runs=10_000)
     long_ago = clock.now() - MINUTE
     retried, alone, *_ = list(Execution.objects.order_by("id"))
     Execution.objects.update(published_at=long_ago)
@@ -161,3 +162,23 @@ def test_what_waited_too_long_at_low_priority_moves_up_once(make_schedule: MakeS
     assert (patient.queue, patient.priority) == ("high", "low")
     assert travelling("high") == [[str(patient.id)]]
     assert Execution.objects.get(snapshot__name="new").queue == "low"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("queue", ["low", "high"])
+def test_nothing_moves_up_into_or_out_of_a_queue_that_has_a_limit(
+    make_schedule: MakeSchedule, queue: str
+) -> None:
+    make_schedule("patient", priority="low", late_by=SECOND)
+    dispatcher.dispatch_due()
+    too_long = clock.now() - timedelta(seconds=env.low_priority_max_wait_seconds + 1)
+    Execution.objects.update(queued_at=too_long, published_at=clock.now() - 2 * MINUTE)
+    Limit.objects.create(id=ids.new(clock.now()), key=f"queue:{queue}", max_concurrent=5)
+    limits_in_force.forget()
+
+    try:
+        sending.republish_overdue()
+    finally:
+        limits_in_force.forget()
+
+    assert Execution.objects.get().queue == "low"

@@ -11,10 +11,10 @@ import pytest
 from scheduler_app import next_run, windows
 from scheduler_app.coming import Prospect
 from scheduler_app.doors import Doors
+from scheduler_app.foresight.simulated import Actor
+from scheduler_app.foresight.simulation import World
+from scheduler_app.foresight.simulation_measures import Measures, document
 from scheduler_app.policies import OverlapPolicy
-from scheduler_app.simulated import Actor
-from scheduler_app.simulation import World
-from scheduler_app.simulation_measures import Measures, document
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

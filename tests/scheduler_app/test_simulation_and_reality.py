@@ -16,14 +16,9 @@ from executions_app import clock, lifecycle
 from executions_app.ledger import Claimed
 from executions_app.models import AuditEntry, Event, Execution, OutcomeInbox
 from executions_app.states import ExecutionStatus
-from scheduler_app import (
-    consequences,
-    dispatcher,
-    limits_in_force,
-    recorded,
-    simulate,
-    simulation_measures,
-)
+from scheduler_app import consequences, dispatcher
+from scheduler_app.foresight import recorded, simulate, simulation_measures
+from scheduler_app.limiting import limits_in_force
 from scheduler_app.models import FireRecord, Limit, Schedule
 from scheduler_app.policies import OverlapPolicy
 from tests.factories import ExecutionFactory

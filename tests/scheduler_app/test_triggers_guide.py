@@ -20,8 +20,8 @@ from executions_app import events, retention, tokens
 from executions_app.models import Execution
 from scheduler_app.models import Schedule
 from scheduler_app.sources import payloads, signatures, starting
+from scheduler_app.sources.chains import MOST_EVENTS
 from scheduler_app.sources.filters import Condition
-from scheduler_app.sources.internal import MOST_DEPTH
 
 GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "user_guide" / "triggers.md").read_text()
 COMMANDS = re.findall(r"^```sh\n(.+?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
@@ -66,7 +66,7 @@ def test_the_bounds_of_the_guide_are_those_of_the_code() -> None:
     assert signatures.SKEW.total_seconds() == 5 * 60
     assert signatures.LONGEST_VALIDITY.total_seconds() == 24 * 3600
     assert retention.DELIVERIES_KEPT.days == 30
-    assert MOST_DEPTH == 5
+    assert MOST_EVENTS == 5
     assert hasattr(env, "webhook_max_per_minute")
 
 

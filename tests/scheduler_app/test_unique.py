@@ -15,9 +15,10 @@ from executions_app import clock, ids, lifecycle, retention, uniqueness
 from executions_app.ledger import Leave
 from executions_app.models import Execution
 from executions_app.states import ExecutionStatus
-from scheduler_app import holds, unique
+from scheduler_app import holds
+from scheduler_app.limiting import unique
+from scheduler_app.limiting.unique import Duplicate, Granted, Wish
 from scheduler_app.models import UniqueMode, UniqueWork
-from scheduler_app.unique import Duplicate, Granted, Wish
 from tests.factories import ExecutionFactory, UserFactory
 
 MINUTE, MINUTE_MS = timedelta(minutes=1), 60_000
@@ -43,7 +44,7 @@ def come(
                 owner=owner,
                 status=ExecutionStatus.PENDING,
                 unique_key=key,
-                parameters=dict(wish.parameters),
+                parameters=parameters or {},
                 due_at=answer.due_at or at,
                 held_by=answer.held_by,
             )
@@ -180,6 +181,34 @@ def test_replace_waits_for_what_runs_and_was_asked_to_stop(owner: User) -> None:
     assert (early, then) == (0, 1)
     assert status(second.execution_id) == "cancelled"
     assert status(third.execution_id) == "queued"
+
+
+@pytest.mark.django_db
+def test_what_is_put_off_still_waits_for_what_it_replaces(owner: User) -> None:
+    first = come(owner, UniqueMode.REPLACE)
+    run(first.execution_id)
+    second = come(owner, UniqueMode.REPLACE)
+
+    third = come(owner, UniqueMode.DEBOUNCE)
+
+    assert third == Duplicate(second.execution_id)
+    assert Execution.objects.get(id=second.execution_id).held_by == "unique:order:7"
+
+
+@pytest.mark.django_db
+def test_of_very_many_keys_the_next_are_looked_at_each_time(owner: User) -> None:
+    keys = ["a", "b", "c"]
+    running = [come(owner, UniqueMode.REPLACE, key=key).execution_id for key in keys]
+    queue()
+    assert len(lifecycle.claim(running, worker_id="w:1:x")) == len(keys)
+    for key in keys:
+        come(owner, UniqueMode.REPLACE, key=key)
+    end(running[-1])
+    waiting = unique.Waiting()
+
+    freed = [(waiting.release(limit=2), waiting.has_more) for _ in range(2)]
+
+    assert freed == [(0, True), (1, False)]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -13,9 +13,10 @@ from django.contrib.auth.models import User
 
 from executions_app import clock
 from executions_app.audit import Actor
-from scheduler_app import coming, next_run, schedules, upcoming, windows
+from scheduler_app import coming, next_run, schedules, windows
 from scheduler_app.coming import Prospect
 from scheduler_app.doors import Doors
+from scheduler_app.foresight import upcoming
 from scheduler_app.models import Schedule
 from scheduler_app.policies import FireReason, OutsideWindow
 from tests.factories import ScheduleFactory, UserFactory

@@ -15,6 +15,7 @@ from cryptography.fernet import Fernet
 from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models import F
+from django.db.models.functions import Now
 from django.http import HttpResponse
 from pytest_django import DjangoDbBlocker, Settings
 from rest_framework.test import APIClient
@@ -25,7 +26,7 @@ from executions_app import encryption, retention
 from executions_app.audit import SYSTEM
 from executions_app.models import AuditEntry, Execution
 from scheduler_app import schedules
-from scheduler_app.models import Schedule, WebhookDelivery, WebhookSecret
+from scheduler_app.models import FireRecord, Schedule, WebhookDelivery, WebhookSecret
 from scheduler_app.sources import payloads, webhook_secrets, webhooks
 from tests.factories import ScheduleFactory, UserFactory
 from tests.rest import signed_in
@@ -354,6 +355,43 @@ def test_the_overlap_policy_holds_for_deliveries(owner: User) -> None:
     assert said(skipped)["skipped"] == "skipped_overlap"
     assert said(again) == said(skipped)
     assert Execution.objects.count() == 1
+
+
+def test_a_delivery_that_a_policy_refuses_is_recorded_once(owner: User) -> None:
+    one_at_a_time = on_webhook(owner, overlap_policy="skip")
+    secret = secret_of(one_at_a_time)
+
+    deliver(one_at_a_time.id, secret)
+    for _ in range(2):
+        deliver(one_at_a_time.id, secret, delivery_id="evt-2")
+    deliver(one_at_a_time.id, secret, {"order": {"status": "open"}}, delivery_id="evt-3")
+
+    fire = FireRecord.objects.get()
+    received_at = WebhookDelivery.objects.get(delivery_id="evt-2").received_at
+    assert (fire.cause, fire.reason) == ("delivery:evt-2", "skipped_overlap")
+    assert abs(fire.nominal_at - received_at) < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [
+        ({"enabled": False}, "enable it"),
+        ({"paused_until": Now() + HOUR}, "resume it"),
+        ({"start_at": Now() + HOUR}, "start_at"),
+        ({"end_at": Now() - HOUR}, "end_at"),
+    ],
+    ids=["disabled", "paused", "early", "late"],
+)
+def test_the_sender_is_told_what_to_do_before_the_delivery_comes_again(
+    schedule: Schedule, secret: str, columns: dict[str, Any], told: str
+) -> None:
+    Schedule.objects.filter(id=schedule.id).update(**columns)
+
+    answer = deliver(schedule.id, secret)
+
+    assert answer.status_code == 409
+    assert told in said(answer)["detail"]
+    assert "send the delivery again" in said(answer)["detail"]
 
 
 def test_after_its_last_run_a_schedule_is_finished(owner: User) -> None:

@@ -7,14 +7,18 @@ from datetime import datetime, timedelta
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import transaction
 from django.db.models.functions import Now
 
-from executions_app import clock, ids
+from executions_app import clock, events, ids
 from executions_app.audit import Actor
+from executions_app.events import NewEvent
 from executions_app.models import Execution, SystemState
-from scheduler_app import definition, dispatcher, past, schedules, system, why
+from scheduler_app import definition, dispatcher, schedules, system
+from scheduler_app.foresight import past, why
 from scheduler_app.models import BusinessCalendar, FireRecord, Schedule
 from scheduler_app.policies import FireReason
+from scheduler_app.sources import internal
 
 MakeSchedule = Callable[..., Schedule]
 MINUTE = timedelta(minutes=1)
@@ -168,6 +172,75 @@ def test_a_manual_schedule_is_never_started_by_time(make_schedule: MakeSchedule)
 
     assert answer.code == "not_timed"
     assert "a manual schedule" in answer.sentence
+
+
+def on_event(make_schedule: MakeSchedule, **changes: object) -> Schedule:
+    config = {"source": "internal", "event": "execution:failed"}
+    return make_schedule(
+        trigger_type="event_driven",
+        trigger_config=config,
+        schedule_type="",
+        schedule_config={},
+        **changes,
+    )
+
+
+def event() -> None:
+    owner_id = User.objects.get(username="owner").id
+    with transaction.atomic():
+        events.emit([NewEvent("execution:failed", "execution:x", {}, owner_id=owner_id)])
+    internal.hear()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_start_by_an_event_is_told_with_its_execution(make_schedule: MakeSchedule) -> None:
+    schedule = on_event(make_schedule)
+    event()
+    execution = Execution.objects.get()
+
+    latest = explain(schedule)
+    then = explain(schedule, latest.at.replace(microsecond=0))
+
+    assert (latest.code, latest.execution) == (FireReason.DISPATCHED, execution)
+    assert (then.code, then.execution) == (FireReason.DISPATCHED, execution)
+    assert latest.sentence.startswith("The event of ")
+    assert f"became execution #{execution.number}" in latest.sentence
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_skipped_event_is_told_and_what_was_before_it_too(make_schedule: MakeSchedule) -> None:
+    schedule = on_event(make_schedule)
+    nothing = explain(schedule)
+    event()
+    event()
+
+    latest = explain(schedule)
+    later = explain(schedule, clock.now() + HOUR)
+
+    assert (nothing.code, nothing.execution) == ("not_timed", None)
+    assert latest.code == FireReason.SKIPPED_OVERLAP
+    assert latest.sentence.startswith("The event of ")
+    assert f"#{Execution.objects.get().number} had not ended" in latest.sentence
+    assert later.code == "not_timed"
+    assert latest.sentence in later.sentence
+
+
+def test_a_dependent_is_told_by_its_last_record(make_schedule: MakeSchedule) -> None:
+    schedule = make_schedule(
+        trigger_type="dependent",
+        trigger_config={"upstreams": [make_schedule("first").name]},
+        schedule_type="",
+        schedule_config={},
+    )
+    fire = record(schedule, FireReason.SKIPPED_PAUSED, clock.now() - HOUR)
+    FireRecord.objects.filter(id=fire.id).update(cause="dependency:x")
+
+    latest, other = explain(schedule), explain(schedule, clock.now() + HOUR)
+
+    assert latest.code == FireReason.SKIPPED_PAUSED
+    assert latest.sentence.startswith("The end of its upstream at ")
+    assert other.code == "not_timed"
+    assert latest.sentence in other.sentence
 
 
 def test_what_is_due_waits_for_a_stopped_system(make_schedule: MakeSchedule, owner: User) -> None:

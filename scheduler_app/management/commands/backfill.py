@@ -18,10 +18,11 @@ from executions_app.commands import (
     moment_of,
 )
 from executions_app.wording import iso
-from scheduler_app import backfills, foresight_shapes, permissions
+from scheduler_app import backfills, permissions
 from scheduler_app.backfill_plan import InvalidBackfill
 from scheduler_app.commands import ScheduleCommand, invalid, schedule_named
 from scheduler_app.definition import Problem
+from scheduler_app.foresight import shapes as foresight_shapes
 
 OPTIONS: Final = {"until": "to", "max_concurrent": "max-concurrent"}
 
@@ -41,9 +42,7 @@ class Command(ScheduleCommand):
 
     def problem_of(self, error: BaseException) -> CommandProblem | None:
         if isinstance(error, InvalidBackfill):
-            option = {"until": "to", "max_concurrent": "max-concurrent"}.get(
-                error.field, error.field
-            )
+            option = OPTIONS.get(error.field, error.field)
             return invalid([Problem((option,), "invalid", error.message)])
         return super().problem_of(error)
 

@@ -27,8 +27,8 @@ from executions_app.commands import (
 from executions_app.models import Execution
 from executions_app.states import TERMINAL, ExecutionStatus
 from executions_app.wording import iso, moment
-from scheduler_app import held_words
 from scheduler_app.commands import ScheduleCommand, schedule_named
+from scheduler_app.limiting import held_words
 
 LOOK_AGAIN_SECONDS: Final = 0.5
 INDENT: Final = " " * 22

@@ -19,9 +19,9 @@ from executions_app.commands import (
     table,
 )
 from executions_app.wording import duration
-from scheduler_app import limits
 from scheduler_app.api.limit_serializers import LimitSerializer
 from scheduler_app.commands import ScheduleCommand
+from scheduler_app.limiting import limits
 from scheduler_app.models import Limit
 
 

@@ -22,22 +22,22 @@ from executions_app.commands import (
     table,
     user_named,
 )
-from executions_app.models import Execution
 from executions_app.wording import moment
 from scheduler_app import (
     bulk,
     by_hand,
     definition,
-    foresight_verbs,
     many_schedules,
     permissions,
     policy_words,
     schedule_words,
     schedules,
+    stats,
     webhook_verbs,
 )
 from scheduler_app.by_hand import Wanted
 from scheduler_app.commands import ScheduleCommand, document, schedule_named
+from scheduler_app.foresight import verbs as foresight_verbs
 from scheduler_app.models import Schedule
 from scheduler_app.policies import OverlapPolicy
 
@@ -101,7 +101,9 @@ class Command(ScheduleCommand):
         return Answer([document(one) for one in found], shown)
 
     def show(self, options: Options) -> Answer:
-        return self._answer(self._named(options))
+        schedule = self._named(options)
+        answer = self._answer(schedule)
+        return Answer({**answer.document, "stats": stats.of(schedule)}, answer.text)
 
     def create(self, options: Options) -> Answer:
         user = acting_user(options)
@@ -115,16 +117,11 @@ class Command(ScheduleCommand):
         overlap = OverlapPolicy(options["overlap"]) if options["overlap"] else None
         wanted = Wanted(parameters, overlap=overlap, unique_key=options["unique_key"])
         triggered = by_hand.trigger(self._named(options), wanted, actor=actor(options))
-        execution = Execution.objects.get(id=triggered.execution_id)
-        answer = {
-            "execution_id": execution.id,
-            "number": execution.number,
-            "status": execution.status,
-            "held_by": execution.held_by or None,
-            "duplicate": triggered.is_duplicate,
-        }
+        answer = triggered.document()
+        if answer["number"] is None:
+            return Answer(answer, "The work was done already; its execution is not kept any more")
         found = "was there already and " if triggered.is_duplicate else ""
-        return Answer(answer, f"Execution #{execution.number} {found}is {execution.status}")
+        return Answer(answer, f"Execution #{answer['number']} {found}is {answer['status']}")
 
     def pause(self, options: Options) -> Answer:
         until = moment_of(options["until"], field="until") if options["until"] else None
@@ -178,7 +175,7 @@ class Command(ScheduleCommand):
             **dict(policy_words.bounds(schedule)),
             "next run": moment(schedule.next_run_at, now=now),
             "last run": moment(schedule.last_run_at, now=now),
-            "runs": f"{schedule.run_count} ended, {schedule.failure_count} of them failed",
+            "runs": schedule_words.counted(stats.of(schedule)),
         }
         return Answer(document(schedule), facts(shown))
 

@@ -19,9 +19,9 @@ from executions_app.commands import (
     user_named,
 )
 from executions_app.wording import duration, iso
-from scheduler_app import simulate, simulation_measures
 from scheduler_app.commands import ScheduleCommand, invalid
 from scheduler_app.definition import Problem
+from scheduler_app.foresight import simulate, simulation_measures
 
 SHOWN = 10
 BOUNDS = {"days": simulate.MOST_DAYS, "slots": 1_000_000, "unrecorded_ms": 7 * 86_400_000}

@@ -26,7 +26,6 @@ SAID: Final = (*RULE, *BOUNDS, *POLICIES)
 MOVES_ANCHOR: Final = frozenset({"schedule_type", "schedule_config", "enabled", "start_at"})
 CREATED: Final = "schedule.created"
 DISABLED: Final = "schedule.disabled"
-INSTANTS: Final = frozenset({"paused_until", "start_at", "end_at"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,10 @@ from executions_app.commands import (
     user_named,
 )
 from executions_app.wording import iso, moment
-from scheduler_app import foresight_shapes, lint_rows, upcoming, why
 from scheduler_app.commands import invalid, schedule_named
 from scheduler_app.definition import Problem
+from scheduler_app.foresight import lint_rows, upcoming, why
+from scheduler_app.foresight import shapes as foresight_shapes
 from scheduler_app.models import FireRecord, Schedule
 from scheduler_app.policies import FireReason
 

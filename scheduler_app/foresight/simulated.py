@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from scheduler_app.coming import Prospect
+from scheduler_app.foresight.simulation_measures import OfSchedule
 from scheduler_app.policies import CatchupPolicy, Circumstances, OutsideWindow, OverlapPolicy
-from scheduler_app.simulation_measures import OfSchedule
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,12 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Any, Final
 
-from scheduler_app import coming, policies, simulated
+from scheduler_app import coming, policies
+from scheduler_app.foresight import simulated
+from scheduler_app.foresight.simulated import Actor, Run, State
+from scheduler_app.foresight.simulation_measures import Measures
 from scheduler_app.next_run import Missed
 from scheduler_app.policies import Entry, Fire, FireReason
-from scheduler_app.simulated import Actor, Run, State
-from scheduler_app.simulation_measures import Measures
 
 Progress = Callable[[datetime], None]
 PRIORITIES: Final = ("critical", "high", "normal", "low")

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Final
+from uuid import UUID
 
 from django.contrib.auth.models import AbstractUser
 from django.db import transaction
@@ -24,8 +26,8 @@ from pydantic import (
 from executions_app import audit, clock, ids
 from executions_app.audit import Actor
 from executions_app.states import Priority, SchedulerException
-from scheduler_app import limits_in_force
-from scheduler_app.definition import InvalidDefinition, Problem
+from scheduler_app.definition import InvalidDefinition, problems_of
+from scheduler_app.limiting import limits_in_force
 from scheduler_app.models import Limit
 from scheduler_app.permissions import OperatorNeeded
 
@@ -74,9 +76,9 @@ def parse(data: Mapping[str, Any]) -> LimitDefinition:
     try:
         return LimitDefinition.model_validate(dict(data))
     except ValidationError as error:
+        found = problems_of(error)
         raise InvalidDefinition(
-            Problem(tuple(map(str, one["loc"])) or ("max_concurrent",), one["type"], one["msg"])
-            for one in error.errors()
+            replace(one, path=one.path or ("max_concurrent",)) for one in found
         ) from None
 
 
@@ -112,6 +114,16 @@ def put(definition: LimitDefinition, *, actor: Actor) -> tuple[Limit, bool]:
             )
         transaction.on_commit(limits_in_force.forget)
     return limit, is_new
+
+
+def change(limit_id: UUID, words: Mapping[str, Any], *, actor: Actor) -> Limit:
+    """Change what these words name and keep the rest; raises Unknown, InvalidDefinition."""
+    with transaction.atomic():
+        limit = Limit.objects.select_for_update().filter(id=limit_id).first()
+        if limit is None:
+            raise Unknown("This limit has been lifted meanwhile")
+        changed, _ = put(parse({**stored(limit), **words}), actor=actor)
+    return changed
 
 
 def remove(key: str, *, actor: Actor) -> None:

@@ -15,12 +15,13 @@ from executions_app import wording
 from executions_app.models import AuditEntry, SystemState
 from executions_app.retention import KEPT
 from executions_app.wording import iso
-from scheduler_app import coming, coming_rows, explain, next_run, past, system
+from scheduler_app import coming, coming_rows, explain, next_run, system
+from scheduler_app.foresight import past
+from scheduler_app.foresight.past import Then
+from scheduler_app.foresight.why_closed import closed_words
 from scheduler_app.models import Schedule
 from scheduler_app.next_run import InvalidTriggerConfigError, Rule
-from scheduler_app.past import Then
-from scheduler_app.policies import FireReason
-from scheduler_app.why_closed import closed_words
+from scheduler_app.policies import FireReason, TriggerType
 
 MINUTE: Final = timedelta(minutes=1)
 SECOND: Final = timedelta(seconds=1)
@@ -51,12 +52,17 @@ def absence(schedule: Schedule, at: datetime, *, now: datetime) -> Absence:
         return Absence(at, "not_created", words)
     then = past.as_of(schedule, max(min(at, now), schedule.created_at))
     if then.words["trigger_type"] != "time_based":
-        kind = str(then.words["trigger_type"]).replace("_", "-")
-        return Absence(at, "not_timed", f"Time never starts it: it is {_a(kind)} schedule.")
+        return Absence(at, "not_timed", _not_timed(str(then.words["trigger_type"])))
     nominal = _nominal(schedule, then, at)
     if nominal is None:
         return Absence(at, "not_a_fire", _not_a_fire(then, at))
     return next(_reasons(schedule, then, nominal, now=now))
+
+
+def _not_timed(trigger_type: str) -> str:
+    words = f"Time never starts it: it is {_a(trigger_type.replace('_', '-'))} schedule"
+    is_manual = trigger_type == TriggerType.MANUAL
+    return f"{words}." if is_manual else f"{words}, of which nothing is recorded then."
 
 
 def _nominal(schedule: Schedule, then: Then, at: datetime) -> datetime | None:

@@ -6,10 +6,10 @@ from typing import Any
 
 from executions_app import shapes
 from scheduler_app.coming import BusyMinute, Coming
-from scheduler_app.lint_rows import Linted
+from scheduler_app.foresight.lint_rows import Linted
+from scheduler_app.foresight.upcoming import Upcoming
+from scheduler_app.foresight.why import Why
 from scheduler_app.models import Backfill, FireRecord
-from scheduler_app.upcoming import Upcoming
-from scheduler_app.why import Why
 
 
 def fire(row: FireRecord) -> dict[str, Any]:

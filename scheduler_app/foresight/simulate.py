@@ -20,22 +20,17 @@ from executions_app import clock, ownership
 from executions_app.holding import Candidate
 from executions_app.models import Execution
 from executions_app.states import ACTIVE
-from scheduler_app import (
-    coming_rows,
-    key_templates,
-    limits_in_force,
-    next_run,
-    recorded,
-    rules,
-)
+from scheduler_app import coming_rows, next_run, rules
 from scheduler_app.coming import Prospect
+from scheduler_app.foresight import recorded
+from scheduler_app.foresight.simulated import Actor
+from scheduler_app.foresight.simulation import Progress, World
+from scheduler_app.foresight.simulation_measures import Measures
+from scheduler_app.limiting import key_templates, limits_in_force
 from scheduler_app.models import Schedule
 from scheduler_app.next_run import InvalidTriggerConfigError
 from scheduler_app.policies import OverlapPolicy, TriggerType
 from scheduler_app.rules import OneTimeRule
-from scheduler_app.simulated import Actor
-from scheduler_app.simulation import Progress, World
-from scheduler_app.simulation_measures import Measures
 from scheduler_app.sources.config import DependentConfig, parse_trigger_config
 
 MOST_DAYS: Final = 366

@@ -10,9 +10,10 @@ from uuid import UUID
 
 from executions_app.states import Priority
 from executions_app.wording import iso
-from scheduler_app import coming_rows, lint, recorded, upcoming
+from scheduler_app import coming_rows
 from scheduler_app.coming import minute_of
-from scheduler_app.lint import Finding, Looked
+from scheduler_app.foresight import lint, recorded, upcoming
+from scheduler_app.foresight.lint import Finding, Looked
 from scheduler_app.models import Schedule
 from scheduler_app.next_run import InvalidTriggerConfigError
 from scheduler_app.policies import CatchupPolicy, OverlapPolicy, TriggerType

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from executions_app import prepared
-from scheduler_app.limits_in_force import Rate
+from scheduler_app.limiting.limits_in_force import Rate
 
 ALMOST: Final = 1e-9  # of a token: what refilling loses in the last binary digit
 # A transaction that began before the last debit sees no time pass, never a negative one.

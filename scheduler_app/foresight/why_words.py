@@ -17,6 +17,11 @@ from scheduler_app.models import FireRecord
 from scheduler_app.policies import FireReason
 
 LATE: Final = timedelta(seconds=1)  # below it, nobody would call a fire late
+OCCASIONS: Final = {  # by the first word of the cause
+    "event": "The event of",
+    "delivery": "The delivery of",
+    "dependency": "The end of its upstream at",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,8 @@ class Facts:
 def sentence(facts: Facts) -> str:
     """Why the fire did or did not run."""
     fire = facts.fire
-    about = f"The fire of {iso(fire.nominal_at)}"
+    occasion = OCCASIONS.get(fire.cause.partition(":")[0], "The fire of")
+    about = f"{occasion} {iso(fire.nominal_at)}"
     if fire.count > 1 and fire.nominal_until is not None:
         about = (
             f"{fire.count} fires from {iso(fire.nominal_at)} to {iso(fire.nominal_until)}, "

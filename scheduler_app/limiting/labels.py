@@ -6,11 +6,11 @@ All come from its schedule and its parameters, and stay as they are when the sch
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from scheduler_app import key_templates
+from scheduler_app.limiting import key_templates
 from scheduler_app.models import Schedule
 
 
@@ -22,16 +22,23 @@ class Labels:
     unique_key: str = ""
     expires_at: datetime | None = None
 
+    def expiring(self, run_ttl_ms: int | None, *, due_at: datetime) -> Labels:
+        """The same of an execution that is due then."""
+        return replace(self, expires_at=expires_at(run_ttl_ms, due_at=due_at))
 
-def of(schedule: Schedule, parameters: Mapping[str, Any], *, due_at: datetime) -> Labels:
+
+def of(
+    schedule: Schedule, parameters: Mapping[str, Any], *, due_at: datetime, unique_key: str = ""
+) -> Labels:
     """The labels of an execution that somebody starts; raises MissingValue.
 
-    A fire by time has nobody to answer to: `of_fire` labels it.
+    A `unique_key` comes in place of that of the schedule's template. A fire by time has nobody to
+    answer to: `of_fire` labels it.
     """
     words = (parameters, schedule.task_config)
     return Labels(
         key_templates.render(schedule.limit_key, *words),
-        key_templates.render(schedule.unique_key, *words),
+        unique_key or key_templates.render(schedule.unique_key, *words),
         expires_at(schedule.run_ttl_ms, due_at=due_at),
     )
 

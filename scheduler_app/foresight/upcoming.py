@@ -27,7 +27,6 @@ MOST_SCHEDULES: Final = 2_000
 MOST_FIRES: Final = 20_000
 MOST_HOURS: Final = 31 * 24
 USUAL_LIMIT: Final = 100
-LARGEST_LIMIT: Final = 1_000
 Place = tuple[datetime, UUID]
 
 

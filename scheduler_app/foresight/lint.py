@@ -12,9 +12,10 @@ from itertools import islice, pairwise
 from typing import Any, Final
 
 from executions_app.wording import duration, iso
-from scheduler_app import coming, explain, key_templates, next_run
+from scheduler_app import coming, explain, next_run
 from scheduler_app.coming import Coming, Prospect
 from scheduler_app.cron import CronRule
+from scheduler_app.limiting import key_templates
 from scheduler_app.policies import CatchupPolicy, OutsideWindow, OverlapPolicy
 from scheduler_app.windows import Openings
 

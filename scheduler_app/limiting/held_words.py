@@ -9,8 +9,8 @@ from typing import Final
 from executions_app import holding, wording
 from executions_app.models import Execution
 from executions_app.states import ExecutionStatus
-from scheduler_app import limits_in_force, rates
-from scheduler_app.limits_in_force import Allowance, Rate
+from scheduler_app.limiting import limits_in_force, rates
+from scheduler_app.limiting.limits_in_force import Allowance, Rate
 
 COUNTED_TO: Final = 10_000
 BY_LIMITS: Final = ("limit:", "rate:")

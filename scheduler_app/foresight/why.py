@@ -13,19 +13,21 @@ from typing import Final
 
 from django.db.models import Q
 
-from executions_app import ids
+from executions_app import ids, wording
 from executions_app.models import Execution
-from scheduler_app import past, why_words
+from executions_app.states import Trigger
+from executions_app.wording import iso
+from scheduler_app.foresight import past, why_words
+from scheduler_app.foresight.past import Then
+from scheduler_app.foresight.why_closed import closed_words
+from scheduler_app.foresight.why_unrecorded import Absence, absence, slack
 from scheduler_app.models import FireRecord, Schedule
-from scheduler_app.past import Then
-from scheduler_app.policies import FireReason
-from scheduler_app.why_closed import closed_words
-from scheduler_app.why_unrecorded import Absence, absence, slack
+from scheduler_app.policies import FireReason, TriggerType
 
 OVERDUE: Final = timedelta(seconds=2)  # a beat looks once a second
 OTHERS_LOOKED_AT: Final = 200
 OTHERS_NAMED: Final = 5
-RECORDED: Final = "recorded"
+STARTED: Final = (TriggerType.EVENT_DRIVEN, TriggerType.DEPENDENT)  # by what happens
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,10 @@ def explain(schedule: Schedule, *, at: datetime | None, now: datetime) -> Why:
     fire = recorded(schedule, at)
     if fire is not None:
         return of_record(schedule, fire, now=now)
-    return _of_absence(absence(schedule, at, now=now))
+    started = _started_by_event(schedule, since=at, until=at + slack(at))
+    if started is not None:
+        return _of_event(started, now=now)
+    return _of_nothing(schedule, absence(schedule, at, now=now), now=now)
 
 
 def recorded(schedule: Schedule, at: datetime) -> FireRecord | None:
@@ -91,11 +96,50 @@ def _latest(schedule: Schedule, now: datetime) -> Why:
     due = schedule.next_run_at
     if schedule.enabled and due is not None and due <= now - OVERDUE:
         return _of_absence(absence(schedule, due, now=now))
+    last = _last(schedule, until=None, now=now)
+    return last or _of_absence(absence(schedule, due or now, now=now))
+
+
+def _last(schedule: Schedule, *, until: datetime | None, now: datetime) -> Why | None:
+    """The last that is known of it: a record or, since it leaves none, a start by an event."""
     fires = FireRecord.objects.filter(schedule_id=schedule.id)
-    latest = fires.order_by("-nominal_at").first()
-    if latest is not None:
-        return of_record(schedule, latest, now=now)
-    return _of_absence(absence(schedule, due or now, now=now))
+    if until is not None:
+        fires = fires.filter(nominal_at__lt=until)
+    fire = fires.order_by("-nominal_at").first()
+    started = _started_by_event(schedule, since=None, until=until)
+    if started is not None and (fire is None or fire.created_at < started.created_at):
+        return _of_event(started, now=now)
+    return None if fire is None else of_record(schedule, fire, now=now)
+
+
+def _started_by_event(
+    schedule: Schedule, *, since: datetime | None, until: datetime | None
+) -> Execution | None:
+    if schedule.trigger_type != TriggerType.EVENT_DRIVEN:
+        return None
+    rows = Execution.objects.filter(schedule_id=schedule.id, trigger=Trigger.EVENT)
+    if since is not None:
+        rows = rows.filter(id__gte=ids.floor(since))
+    if until is not None:
+        rows = rows.filter(id__lt=ids.floor(until))
+    return rows.order_by("-id").first()
+
+
+def _of_event(execution: Execution, *, now: datetime) -> Why:
+    told = f"became execution #{execution.number}. {wording.why(execution, now=now)}"
+    heard_at = ids.instant(execution.id)
+    sentence = f"The event of {iso(heard_at)} {told}"
+    return Why(heard_at, FireReason.DISPATCHED, sentence, None, execution)
+
+
+def _of_nothing(schedule: Schedule, found: Absence, *, now: datetime) -> Why:
+    """Why there is none; for what events or upstreams start, with the last one before it."""
+    is_started = found.code == "not_timed" and schedule.trigger_type in STARTED
+    last = _last(schedule, until=found.at, now=now) if is_started else None
+    if last is None:
+        return _of_absence(found)
+    sentence = f"{found.sentence} The last one before: {last.sentence}"
+    return Why(found.at, found.code, sentence, last.fire, last.execution)
 
 
 def _of_absence(found: Absence) -> Why:

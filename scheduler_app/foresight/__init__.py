@@ -1,0 +1,1 @@
+"""What came of fires, and what is to come: answers from the rows, nothing is moved."""
