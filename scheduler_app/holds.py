@@ -124,6 +124,7 @@ class Held:
         return released
 
     def _release(self, limit: int) -> Released:
+        holding.go_by_the_index()
         waiting = [*self._lines(LIMIT), *self._lines(RATE)]
         if not waiting:
             return Released()
