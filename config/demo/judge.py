@@ -20,6 +20,7 @@ from config.demo.ledger import Call
 from config.demo.schedules import DemoSchedule
 
 LATEST_DISPATCH: Final = timedelta(seconds=30)
+AHEAD: Final = timedelta(seconds=1)  # the most that a fire may be written down before its instant
 NAMED_AT_MOST: Final = 3
 WITHOUT_ERROR: Final = {  # how many attempts have no error record
     "pending": {0},
@@ -71,7 +72,7 @@ def _one_schedule_fired(
         schedule.schedule_config,
         zone=schedule.timezone,
         since=schedule.anchor_at,
-        until=min(evidence.read_at, max(evidence.judged_at, last)),
+        until=min(evidence.read_at + AHEAD, max(evidence.judged_at, last)),
     )
     yield from _keeps_going(schedule, evidence.judged_at)
     recorded, wrong_sums = _recorded(fires, possible)

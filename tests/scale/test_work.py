@@ -26,7 +26,7 @@ from scheduler_app.sources import hearing, internal
 from tests import verbs
 from tests.scale.plans import watched
 
-PAGES_PER_ROW = 60  # in some ten indexes; a large table has tens of thousands
+PAGES_PER_ROW = 80  # in some fifteen indexes; a large table has tens of thousands
 PAGES_OF_A_LOOK = 300
 # Index entries of what the test itself has moved on, which stay until its transaction ends.
 PAGES_LEFT_BEHIND = 5_000
