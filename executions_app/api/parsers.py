@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from typing import IO, Any, Final
 
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser
 
+from executions_app import strict_json
 from executions_app.api import names
 from executions_app.api.problem import Problem
 
 MOST_BYTES: Final = 1024 * 1024
 MOST_DEPTH: Final = 64
-LARGEST_INTEGER: Final = 2**63 - 1
 
 
 class SnakeCaseJSONParser(BaseParser):
@@ -35,9 +33,8 @@ class SnakeCaseJSONParser(BaseParser):
         if not body:
             return {}
         try:
-            value = json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant)
-            _check(value, depth=0)
-        except (ValueError, RecursionError) as error:
+            value = strict_json.load(body.decode("utf-8-sig"), most_depth=MOST_DEPTH)
+        except ValueError as error:
             raise ParseError(f"The body is no JSON that can be kept: {error}") from None
         if not isinstance(value, dict):
             raise ParseError("The body is not a JSON object; send one such as {}")
@@ -45,38 +42,3 @@ class SnakeCaseJSONParser(BaseParser):
             return names.snake_keys(value)
         except names.NamedTwice as error:
             raise ParseError(str(error)) from None
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _check(value: object, *, depth: int) -> None:
-    """Raise ValueError for what PostgreSQL would refuse later, or nobody means."""
-    if depth > MOST_DEPTH:
-        raise ValueError(f"it is nested more than {MOST_DEPTH} levels deep")
-    match value:
-        case str():
-            _check_text(value)
-        case float() if not math.isfinite(value):
-            raise ValueError("a number is out of range")
-        case int() if abs(value) > LARGEST_INTEGER:
-            raise ValueError("a whole number has more than 64 bits")
-        case list():
-            for item in value:
-                _check(item, depth=depth + 1)
-        case dict():
-            for key, item in value.items():
-                _check_text(key)
-                _check(item, depth=depth + 1)
-        case _:
-            pass
-
-
-def _check_text(text: str) -> None:
-    if "\x00" in text:
-        raise ValueError("a text holds the character NUL")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("a text holds half of a surrogate pair") from None
