@@ -97,7 +97,7 @@ def _findings(
 
 
 def _crowd(now: datetime) -> dict[datetime, int]:
-    """How many fires of all schedules there are in each crowded minute."""
+    """How many schedules fire in each crowded minute."""
     look = upcoming.crowded(now=now, until=now + CROWDS_AHEAD)
     return {one.at: one.count for one in look}
 

@@ -72,10 +72,11 @@ def read(
 
 
 def crowded(*, now: datetime, until: datetime) -> list[BusyMinute]:
-    """The minutes up to `until` in which fires of several schedules become due, all of them."""
+    """The minutes up to `until` in which several schedules become due, and how many of them."""
     prospects, complete_until = _prospects(None, until)
     merged = islice(coming.merged(prospects, now=now, until=complete_until), MOST_FIRES)
-    return coming.busiest(merged, shown=MOST_FIRES)
+    of_each = {(coming.minute_of(one.due_at), one.schedule_id): one for one in merged if one.due_at}
+    return coming.busiest(of_each.values(), shown=MOST_FIRES)
 
 
 def schedules_by_next_run(

@@ -177,6 +177,14 @@ def test_many_in_one_minute_are_found_and_the_preview_warns(
     assert lint_rows.collisions([]) == []
 
 
+def test_a_schedule_that_fires_often_is_one_schedule(make_schedule: MakeSchedule) -> None:
+    rows = [make_schedule(f"job {n}", schedule_config={"every": "1 second"}) for n in range(2)]
+
+    found = lint_rows.read(rows, now=clock.now())
+
+    assert [[finding.code for finding in one.findings] for one in found] == [[], []]
+
+
 def test_a_broken_row_is_a_finding_and_not_an_error(make_schedule: MakeSchedule) -> None:
     schedule = make_schedule()
     schedule.schedule_config = {"interval_ms": -1}
