@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from django.contrib import admin
 from django.http import HttpRequest
 
-from errors_app import incidents, rescuer
+from errors_app import handling, rescuer
 from errors_app.models import DeadLetter, ErrorRecord
 from errors_app.taxonomy import ErrorClass, Severity
 from executions_app.admin import ExecutionAdmin
@@ -24,7 +24,7 @@ class RecoverableExecutionAdmin(ExecutionAdmin):
 
     @admin.action(description="Retry (requeue what was given up)", permissions=["act"])
     def retry(self, request: HttpRequest, rows: Rows) -> None:
-        act_on_each(request, rows, incidents.requeue_execution, done="requeued")
+        act_on_each(request, rows, handling.requeue_execution, done="requeued")
 
     @admin.action(description="Release the lease (the attempt counts as lost)", permissions=["act"])
     def release_lease(self, request: HttpRequest, rows: Rows) -> None:
@@ -59,19 +59,19 @@ class ErrorRecordAdmin(RecordAdmin):
 
     @admin.action(description="Retry", permissions=["act"])
     def retry(self, request: HttpRequest, rows: Rows) -> None:
-        act_on_each(request, rows, incidents.retry, done="tried again")
+        act_on_each(request, rows, handling.retry, done="tried again")
 
     @admin.action(description="Resolve", permissions=["act"])
     def resolve(self, request: HttpRequest, rows: Rows) -> None:
-        act_on_each(request, rows, incidents.resolve, done="resolved")
+        act_on_each(request, rows, handling.resolve, done="resolved")
 
     @admin.action(description="Ignore", permissions=["act"])
     def ignore(self, request: HttpRequest, rows: Rows) -> None:
-        act_on_each(request, rows, incidents.ignore, done="ignored")
+        act_on_each(request, rows, handling.ignore, done="ignored")
 
     @admin.action(description="Escalate", permissions=["act"])
     def escalate(self, request: HttpRequest, rows: Rows) -> None:
-        act_on_each(request, rows, incidents.escalate, done="escalated")
+        act_on_each(request, rows, handling.escalate, done="escalated")
 
 
 @admin.register(DeadLetter)
@@ -94,11 +94,11 @@ class DeadLetterAdmin(RecordAdmin):
 
     @admin.action(description="Requeue", permissions=["act"])
     def requeue(self, request: HttpRequest, rows: Rows) -> None:
-        act_on_each(request, rows, incidents.requeue, done="requeued")
+        act_on_each(request, rows, handling.requeue, done="requeued")
 
     @admin.action(description="Discard", permissions=["act"])
     def discard(self, request: HttpRequest, rows: Rows) -> None:
-        act_on_each(request, rows, incidents.discard, done="discarded")
+        act_on_each(request, rows, handling.discard, done="discarded")
 
 
 def _release(execution: Execution, *, actor: Actor) -> None:

@@ -9,7 +9,7 @@ from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from errors_app import incidents, overview
+from errors_app import handling, overview
 from errors_app.api.filters import DeadLetterFilter, ErrorFilter
 from errors_app.api.serializers import (
     DeadLetterSerializer,
@@ -64,7 +64,7 @@ class RetryError(ErrorView):
         """Run the execution of this error again, now."""
         record = self.find(id=error_id)
         said = note(request)
-        record = incidents.retry(record, actor=self.actor, note=said)
+        record = handling.retry(record, actor=self.actor, note=said)
         assert record.execution_id is not None  # only such an error can be retried
         return self.answer(record, status=202, Location=location(record.execution_id))
 
@@ -84,15 +84,15 @@ class DecideError(ErrorView):
 
 
 class ResolveError(DecideError):
-    decision = staticmethod(incidents.resolve)
+    decision = staticmethod(handling.resolve)
 
 
 class IgnoreError(DecideError):
-    decision = staticmethod(incidents.ignore)
+    decision = staticmethod(handling.ignore)
 
 
 class EscalateError(DecideError):
-    decision = staticmethod(incidents.escalate)
+    decision = staticmethod(handling.escalate)
 
 
 class Status(ApiView[ErrorRecord]):
@@ -131,7 +131,7 @@ class RequeueDeadLetter(DeadLetterView):
     def post(self, request: Request, letter_id: UUID) -> Response:
         """Give the execution a new budget of attempts; it is due at once."""
         letter = self.find(id=letter_id)
-        letter = incidents.requeue(letter, actor=self.actor, note=note(request))
+        letter = handling.requeue(letter, actor=self.actor, note=note(request))
         return self.answer(letter, status=202, Location=location(letter.execution_id))
 
 
@@ -141,4 +141,4 @@ class DiscardDeadLetter(DeadLetterView):
     def post(self, request: Request, letter_id: UUID) -> Response:
         """Let the execution go; it stays readable and is never run again."""
         letter = self.find(id=letter_id)
-        return self.answer(incidents.discard(letter, actor=self.actor, note=note(request)))
+        return self.answer(handling.discard(letter, actor=self.actor, note=note(request)))

@@ -21,8 +21,8 @@ OWNERS = {
         "scheduler_app/dispatcher.py",
     },
     "FireRecord": {"scheduler_app/pauses.py", "scheduler_app/sources/records.py"},
-    "ErrorRecord": {"errors_app/recovery.py", "errors_app/incidents.py"},
-    "DeadLetter": {"errors_app/recovery.py", "errors_app/incidents.py"},
+    "ErrorRecord": {"errors_app/recovery.py", "errors_app/handling.py"},
+    "DeadLetter": {"errors_app/recovery.py", "errors_app/handling.py"},
 }
 SQL_OWNERS = {
     "task_executions": {

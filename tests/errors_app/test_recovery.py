@@ -11,7 +11,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.db.models.functions import Now
 
-from errors_app import incidents, recovery, rescuer, taxonomy
+from errors_app import handling, recovery, rescuer, taxonomy
 from errors_app.backoff import RetryPolicy
 from errors_app.models import DeadLetter, ErrorRecord
 from errors_app.recovery import GiveUp, RetryAt, Stopped
@@ -271,7 +271,7 @@ def dead(held: Held) -> ErrorRecord:
 
 
 def test_retrying_a_dead_execution_gives_it_a_new_budget(dead: ErrorRecord, operator: User) -> None:
-    incidents.retry(dead, actor=Actor.of(operator), note="the endpoint is back")
+    handling.retry(dead, actor=Actor.of(operator), note="the endpoint is back")
 
     row = stored(dead.execution_id)  # type: ignore[arg-type]
     letter = DeadLetter.objects.get()
@@ -286,14 +286,14 @@ def test_retrying_a_scheduled_retry_makes_it_due_now(held: Held, operator: User)
     claimed = held(base_ms=300_000, jitter="none")
     recovery.recover(claimed, failing(), rng=RNG)
 
-    incidents.retry(ErrorRecord.objects.get(), actor=Actor.of(operator))
+    handling.retry(ErrorRecord.objects.get(), actor=Actor.of(operator))
 
     assert stored(claimed.id).due_at <= clock.now() + timedelta(seconds=1)
     assert stored(claimed.id).attempt == 1
 
 
 @pytest.mark.parametrize(
-    ("verb", "status"), [(incidents.resolve, "resolved"), (incidents.ignore, "ignored")]
+    ("verb", "status"), [(handling.resolve, "resolved"), (handling.ignore, "ignored")]
 )
 def test_a_person_may_close_an_escalated_error(
     dead: ErrorRecord, operator: User, verb: Callable[..., ErrorRecord], status: str
@@ -306,28 +306,28 @@ def test_a_person_may_close_an_escalated_error(
 
 
 def test_a_closed_error_cannot_be_retried(dead: ErrorRecord, operator: User) -> None:
-    incidents.resolve(dead, actor=Actor.of(operator))
+    handling.resolve(dead, actor=Actor.of(operator))
 
     with pytest.raises(IllegalMove, match="cannot move from 'resolved' to 'retrying'"):
-        incidents.retry(dead, actor=Actor.of(operator))
+        handling.retry(dead, actor=Actor.of(operator))
 
 
 def test_of_two_people_the_first_decides(dead: ErrorRecord, operator: User) -> None:
     seen_by_both = ErrorRecord.objects.get(id=dead.id)
-    incidents.resolve(dead, actor=Actor.of(operator))
+    handling.resolve(dead, actor=Actor.of(operator))
 
     with pytest.raises(LostRace):
-        incidents.ignore(seen_by_both, actor=Actor.of(operator))
+        handling.ignore(seen_by_both, actor=Actor.of(operator))
 
     assert ErrorRecord.objects.get().recovery_status == "resolved"
 
 
 def test_a_discarded_dead_letter_is_never_requeued(dead: ErrorRecord, operator: User) -> None:
     letter = DeadLetter.objects.get()
-    incidents.discard(letter, actor=Actor.of(operator))
+    handling.discard(letter, actor=Actor.of(operator))
 
     with pytest.raises(IllegalMove, match="before"):
-        incidents.requeue(letter, actor=Actor.of(operator))
+        handling.requeue(letter, actor=Actor.of(operator))
 
     row = stored(letter.execution_id)
     assert (row.status, ExecutionStatus(row.status)) == ("failed", ExecutionStatus.FAILED)
@@ -345,9 +345,9 @@ def test_while_recovery_is_stopped_retries_wait_and_first_attempts_do_not(
     first_attempt = {"status": "pending", "attempt": 0, "lease_token": None}
     Execution.objects.filter(id=fresh.id).update(**first_attempt)
 
-    incidents.stop_recovery(Actor.of(operator))
+    handling.stop_recovery(Actor.of(operator))
     while_stopped = lifecycle.queue_due(limit=10)
-    incidents.start_recovery(Actor.of(operator))
+    handling.start_recovery(Actor.of(operator))
     afterwards = lifecycle.queue_due(limit=10)
 
     assert [message.execution_id for message, _ in while_stopped] == [fresh.id]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from errors_app import incidents
+from errors_app import handling
 from errors_app.models import ErrorRecord
 from executions_app import lifecycle
 from executions_app.audit import SYSTEM
@@ -89,7 +89,7 @@ def test_a_person_retries_what_was_given_up_and_it_completes(system: System) -> 
     reaches(system, execution, "failed")
     record = scenario.errors(execution)[0]
 
-    incidents.retry(record, actor=SYSTEM)
+    handling.retry(record, actor=SYSTEM)
 
     reaches(system, execution, "completed")
     system.until(lambda: settled(execution, "resolved"), what="the error is resolved")
@@ -103,7 +103,7 @@ def test_a_retry_before_the_end_was_noticed_is_not_taken_for_the_failure(system:
     execution = run({"fails": 1})
     reaches(system, execution, "failed")
 
-    incidents.retry(scenario.errors(execution)[0], actor=SYSTEM)
+    handling.retry(scenario.errors(execution)[0], actor=SYSTEM)
     beat.resume()
 
     reaches(system, execution, "completed")
@@ -114,10 +114,10 @@ def test_a_person_requeues_a_dead_letter_and_it_completes(system: System) -> Non
     execution = run({"fails": 1})
     reaches(system, execution, "failed")
 
-    handled = incidents.requeue(letter(execution), actor=SYSTEM)
+    handled = handling.requeue(letter(execution), actor=SYSTEM)
 
     assert reaches(system, execution, "completed").attempt == 2
-    assert handled.handling == incidents.REQUEUED
+    assert handled.handling == handling.REQUEUED
 
 
 @walks("Execution", "pending -> cancelled")
@@ -186,7 +186,7 @@ def test_a_job_that_kills_its_worker_costs_its_neighbours_no_attempt(
 def test_a_person_does_not_wait_for_a_scheduled_retry(system: System) -> None:
     execution, record = waits_for_its_retry(system)
 
-    incidents.retry(record, actor=SYSTEM)
+    handling.retry(record, actor=SYSTEM)
 
     assert reaches(system, execution, "completed").attempt == 2
 
@@ -210,9 +210,9 @@ def test_cancelling_during_the_retry_ignores_the_error(system: System, gate: Pat
 
 
 BY_HAND = {
-    "resolved": incidents.resolve,
-    "ignored": incidents.ignore,
-    "escalated": incidents.escalate,
+    "resolved": handling.resolve,
+    "ignored": handling.ignore,
+    "escalated": handling.escalate,
 }
 
 

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from errors_app import incidents, recovery, rescuer
+from errors_app import handling, recovery, rescuer
 from errors_app.taxonomy import ErrorClass, HandlerError
 from executions_app import audit, lifecycle, outbox
 from executions_app.ledger import Claimed
@@ -108,7 +108,7 @@ class Crowd:
         for one in dice.sample(self.ids, len(self.ids)):
             execution = Execution.objects.get(id=one)
             if execution.status == "failed":
-                incidents.requeue_execution(execution, actor=audit.SYSTEM)
+                handling.requeue_execution(execution, actor=audit.SYSTEM)
 
     def replace(self, dice: random.Random, _name: str) -> None:
         """A new execution in the place of one that has ended for good."""

@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
-from errors_app import incidents
+from errors_app import handling
 from executions_app import audit
 from executions_app.ledger import Claimed
 from executions_app.states import SchedulerException
@@ -26,7 +26,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         rows.clear()
-        incidents.start_recovery(audit.SYSTEM)
+        handling.start_recovery(audit.SYSTEM)
         self.models: dict[UUID, Model] = {}
         self.claims: list[Claimed] = []
         self.refused: set[str] = set()

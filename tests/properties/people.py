@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from errors_app import incidents, rescuer
+from errors_app import handling, rescuer
 from errors_app.models import DeadLetter
 from executions_app import audit, lifecycle
 from executions_app.models import Execution
@@ -40,7 +40,7 @@ class People(LedgerMachine):
         execution_id = self.one(chosen[0])
         execution = Execution.objects.get(id=execution_id)
         self._act(
-            lambda: incidents.requeue_execution(execution, actor=audit.SYSTEM),
+            lambda: handling.requeue_execution(execution, actor=audit.SYSTEM),
             succeed=self.models[execution_id].requeue(),
             name="requeue",
         )
@@ -50,7 +50,7 @@ class People(LedgerMachine):
         letter = DeadLetter.objects.filter(execution_id=execution_id).order_by("-id").first()
         if letter is not None:
             self._act(
-                lambda: incidents.discard(letter, actor=audit.SYSTEM),
+                lambda: handling.discard(letter, actor=audit.SYSTEM),
                 succeed=self.models[execution_id].discard(),
                 name="discard",
             )
@@ -70,6 +70,6 @@ class People(LedgerMachine):
     def switch_recovery(self, _chosen: Sequence[int], _number: int) -> None:
         self.recovery_runs = not self.recovery_runs
         if self.recovery_runs:
-            incidents.start_recovery(audit.SYSTEM)
+            handling.start_recovery(audit.SYSTEM)
         else:
-            incidents.stop_recovery(audit.SYSTEM)
+            handling.stop_recovery(audit.SYSTEM)

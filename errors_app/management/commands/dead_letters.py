@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 from functools import partial
 
-from errors_app import incidents
+from errors_app import handling
 from errors_app.commands import letter_document, letter_named
 from errors_app.models import DeadLetter
 from executions_app import clock
@@ -63,11 +63,11 @@ class Command(DoorCommand):
         return Answer([letter_document(one) for one in found], shown)
 
     def requeue(self, options: Options) -> Answer:
-        return self._handle(incidents.requeue, options)
+        return self._handle(handling.requeue, options)
 
     def discard(self, options: Options) -> Answer:
         self.confirm(f"Discarding {len(options['letters'])} dead letters", options)
-        return self._handle(incidents.discard, options)
+        return self._handle(handling.discard, options)
 
     def _handle(self, handle: Callable[..., DeadLetter], options: Options) -> Answer:
         chosen = [letter_named(reference) for reference in options["letters"]]

@@ -10,7 +10,7 @@ from typing import Final
 
 from rich.console import Group
 
-from errors_app import incidents
+from errors_app import handling
 from errors_app.commands import error_document, error_named
 from errors_app.models import DeadLetter, ErrorRecord
 from errors_app.taxonomy import ErrorClass
@@ -35,14 +35,14 @@ from executions_app.states import RecoveryStatus
 from executions_app.wording import moment
 
 DECISIONS: Final[dict[str, tuple[Callable[..., ErrorRecord], str]]] = {
-    "retry": (incidents.retry, "run its execution again, now"),
-    "resolve": (incidents.resolve, "the cause is gone; nothing is left to do"),
-    "ignore": (incidents.ignore, "it does not matter"),
-    "escalate": (incidents.escalate, "a person has to look at it"),
+    "retry": (handling.retry, "run its execution again, now"),
+    "resolve": (handling.resolve, "the cause is gone; nothing is left to do"),
+    "ignore": (handling.ignore, "it does not matter"),
+    "escalate": (handling.escalate, "a person has to look at it"),
 }
 SWITCHES: Final[dict[str, Callable[..., None]]] = {
-    "start": incidents.start_recovery,
-    "stop": incidents.stop_recovery,
+    "start": handling.start_recovery,
+    "stop": handling.stop_recovery,
 }
 COUNTED: Final = ("recovery_status", "error_class", "severity")
 MOST_COUNTED: Final = 10_000

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Final
 from uuid import UUID
 
-from errors_app import history, incidents
+from errors_app import handling, history
 from executions_app import clock, lifecycle, shapes
 from executions_app.commands import (
     Answer,
@@ -100,7 +100,7 @@ class Command(ScheduleCommand):
 
     def retry(self, options: Options) -> Answer:
         execution = execution_named(options["execution"])
-        incidents.requeue_execution(execution, actor=actor(options))
+        handling.requeue_execution(execution, actor=actor(options))
         return self._answer(execution_named(str(execution.id)))
 
     def _tell_new_lines(self, execution_id: UUID, seen: set[UUID], options: Options) -> None:
