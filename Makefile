@@ -4,7 +4,7 @@ SHELL := /bin/bash
 RUN := .venv/bin/python
 ARGS ?=
 
-.PHONY: help setup up demo lint format test check faults bench bench-quick clean
+.PHONY: help setup up demo lint format test check faults fault-mutations bench bench-quick clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,13 +46,26 @@ lint: setup  ## ruff, types, import contracts, migrations, OpenAPI, templates
 format: setup  ## put the code into its one shape
 	@.venv/bin/ruff check --quiet --fix . ; .venv/bin/ruff format --quiet .
 
-test: setup  ## all tests: unit, journeys, browser, smoke faults
+# What starts real processes has the machine for itself; the rest runs on two cores at once.
+ALONE := journey or fault or browser or benchmark
+
+test: setup  ## all tests: unit, journeys, browser, smoke faults; ARGS='tests/some/path'
+ifeq ($(strip $(ARGS)),)
+	@red=0; \
+	$(RUN) -m pytest -n 2 --dist loadgroup -m 'not ($(ALONE) or long)' || red=1; \
+	$(RUN) -m pytest -m '($(ALONE)) and not long' || red=1; \
+	exit $$red
+else
 	@exec $(RUN) -m pytest $(ARGS)
+endif
 
 check: lint test  ## what CI runs
 
-faults: setup  ## the fault suite
-	@exec $(RUN) -m pytest -m fault $(ARGS)
+faults: setup  ## the whole fault suite; ARGS='--repeat 3 --seed 7'; writes its report
+	@exec $(RUN) -m pytest tests/faults -m fault --fault-report docs/operations/fault_report.md $(ARGS)
+
+fault-mutations: setup  ## proves that fault tests fail when a defence is switched off
+	@exec $(RUN) -m tests.faults.mutations $(ARGS)
 
 bench: setup  ## every target of performance beside the peers, three runs; writes benchmarks/report.md
 	@exec $(RUN) manage.py benchmark --report benchmarks $(ARGS)

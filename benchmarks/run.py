@@ -74,6 +74,7 @@ def _measure_one(target: Target, bench: Bench, ours: Installation, tell: Tell) -
     began = time.monotonic()
     tell(f"{target.name}: {target.title}")
     try:
+        ours.settle()
         measured = target.measure(bench)
         problem = ""
     except Exception as error:  # noqa: BLE001  whatever fails here, the other targets are measured

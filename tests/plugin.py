@@ -1,8 +1,8 @@
 """Gives every test session its own PostgreSQL and Redis, before Django's settings are read.
 
 The session owns the folder CADENZA_TEST_DATA_DIR (default `.cadenza/tests`); when another session
-owns it, the next of its siblings (`tests-2`, `tests-3`, ...). Under xdist the controller owns the
-services and its workers inherit their addresses.
+owns it, the next of its siblings (`tests-2`, `tests-3`, ...). Under xdist each worker is a session
+of its own, so that tests which empty a Redis or count messages do not meet.
 """
 
 from __future__ import annotations
@@ -22,13 +22,12 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None]:
     """Runs before pytest-django's hook of the same name, which imports the settings."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        owner = own_a_folder(os.environ.get("CADENZA_TEST_DATA_DIR", ".cadenza/tests"))
-        early_config.add_cleanup(owner.stop)
-        os.environ["DATABASE_URL"] = owner.services.database_url
-        os.environ["REDIS_URL"] = owner.services.redis_url
-        os.environ["CADENZA_DATA_DIR"] = owner.services.data_dir
-        os.environ.setdefault("DJANGO_ENV", "test")
+    owner = own_a_folder(os.environ.get("CADENZA_TEST_DATA_DIR", ".cadenza/tests"))
+    early_config.add_cleanup(owner.stop)
+    os.environ["DATABASE_URL"] = owner.services.database_url
+    os.environ["REDIS_URL"] = owner.services.redis_url
+    os.environ["CADENZA_DATA_DIR"] = owner.services.data_dir
+    os.environ.setdefault("DJANGO_ENV", "test")
     return (yield)
 
 

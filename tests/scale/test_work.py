@@ -32,7 +32,7 @@ PAGES_OF_A_LOOK = 300
 PAGES_LEFT_BEHIND = 5_000
 SLICE = 50
 
-pytestmark = pytest.mark.usefixtures("large")
+pytestmark = [pytest.mark.usefixtures("large"), pytest.mark.xdist_group("scale")]
 
 
 @pytest.fixture(autouse=True)
