@@ -52,7 +52,7 @@ ALONE := journey or fault or browser or benchmark
 test: setup  ## all tests: unit, journeys, browser, smoke faults; ARGS='tests/some/path'
 ifeq ($(strip $(ARGS)),)
 	@red=0; \
-	$(RUN) -m pytest -n 2 --dist loadgroup -m 'not ($(ALONE) or long)' || red=1; \
+	$(RUN) -m pytest -n 2 -m 'not ($(ALONE) or long)' || red=1; \
 	$(RUN) -m pytest -m '($(ALONE)) and not long' || red=1; \
 	exit $$red
 else

@@ -13,10 +13,14 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from config import embedded
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+SHARED = "tests/scale/"  # these tests share a large database: one worker makes it
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -40,3 +44,17 @@ def own_a_folder(configured: str) -> embedded.Owner:
         except embedded.AlreadyRunning:
             continue
     raise AssertionError
+
+
+class _Together(LoadScopeScheduling):
+    """Gives each free worker the next test; those that share what is dear to make go together."""
+
+    @override
+    def _split_scope(self, nodeid: str) -> str:
+        return SHARED if nodeid.startswith(SHARED) else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """How tests are shared out when several workers run them."""
+    return _Together(config, log)

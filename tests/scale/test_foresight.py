@@ -26,7 +26,7 @@ SELECT gen_random_uuid(), %s, now() - interval '1 minute' * n - interval '1 micr
 FROM generate_series(1, %s) AS n
 """
 
-pytestmark = [pytest.mark.usefixtures("large"), pytest.mark.xdist_group("scale")]
+pytestmark = pytest.mark.usefixtures("large")
 
 
 @pytest.fixture

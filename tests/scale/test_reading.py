@@ -63,7 +63,7 @@ LISTS = [
     f"{EXECUTIONS}/{{execution}}",
 ]  # fmt: skip
 
-pytestmark = [pytest.mark.usefixtures("large"), pytest.mark.xdist_group("scale")]
+pytestmark = pytest.mark.usefixtures("large")
 
 
 @pytest.fixture(params=["a superuser", "an owner"])

@@ -32,7 +32,7 @@ PAGES_OF_A_LOOK = 300
 PAGES_LEFT_BEHIND = 5_000
 SLICE = 50
 
-pytestmark = [pytest.mark.usefixtures("large"), pytest.mark.xdist_group("scale")]
+pytestmark = pytest.mark.usefixtures("large")
 
 
 @pytest.fixture(autouse=True)
@@ -175,7 +175,7 @@ def test_people_and_their_acts_touch_single_rows() -> None:
         lifecycle.cancel(Execution.objects.get(id=waiting[0]))
         lifecycle.due_now(some(ExecutionStatus.PENDING, number=5))
         assert lifecycle.requeue(failed, budget=2) == set(failed)
-        lifecycle.queue_due(limit=10, ids=failed)
+        verbs.queue_due(limit=10, ids=failed)
 
     seen.must_cost_little(pages=SLICE * PAGES_PER_ROW)
 
