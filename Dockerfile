@@ -14,4 +14,4 @@ ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 DJANGO_ENV=production CADENZA_D
 RUN SESSION_SECRET=build python manage.py collectstatic --noinput --verbosity 0
 USER cadenza
 EXPOSE 8000
-CMD ["uvicorn", "config.asgi:application", "--host", "0.0.0.0", "--port", "8000"]
+CMD ["python", "-m", "config.web", "--host", "0.0.0.0", "--port", "8000", "--ws-max-size", "65536", "--timeout-graceful-shutdown", "10", "--no-server-header"]

@@ -13,7 +13,7 @@ from uuid import UUID
 from django.db import InterfaceError, OperationalError
 from pydantic import BaseModel
 
-from agents_app import connections
+from agents_app import connections, draining
 from errors_app.taxonomy import Cancelled, DeadlineExceeded, LeaseLost
 from executions_app.ledger import Claimed
 from executions_app.scrub import storable_text
@@ -69,11 +69,16 @@ class RunContext(Generic[C]):
             self._waits_since = None
 
     def check(self) -> None:
-        """Raise LeaseLost, Cancelled or DeadlineExceeded when the handler has to stop."""
+        """Raise LeaseLost, Cancelled or DeadlineExceeded when the handler has to stop.
+
+        While it waits for its turn NotBegun, too, once its worker begins nothing more.
+        """
         if self.is_lease_lost:
             raise LeaseLost(f"Execution {self.execution_id} is no longer held by this worker")
         if self.is_cancelled:
             raise Cancelled(f"Execution {self.execution_id} was asked to stop")
+        if self._waits_since and draining.is_on():
+            raise draining.NotBegun(f"Execution {self.execution_id} still waits for its turn")
         if self.seconds_over >= 0:
             raise DeadlineExceeded(
                 f"The time limit of {self.timeout.total_seconds():g} s has passed; "

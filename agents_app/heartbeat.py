@@ -141,6 +141,31 @@ class Heartbeat:
             if deaf := slice_.beyond(env.hard_limit_grace_seconds):
                 keeper.end(deaf)
 
+    def relieve_all(self) -> None:
+        """Give back everything that has not begun, and store what has ended."""
+        with self._guard:
+            slices = list(self._slices.items())
+        for slice_, keeper in slices:
+            try:
+                keeper.relieve(slice_)
+            except Exception as error:  # noqa: BLE001  then the run itself does it when it ends
+                logger.warning("What has not begun could not be given back yet: %s", error)
+        connection.close()
+
+    def cut(self) -> list[tuple[Slice, Held]]:
+        """Tell everything that runs here to stop, for good; answers what it is."""
+        with self._guard:
+            slices = list(self._slices)
+        running = [
+            (slice_, one)
+            for slice_ in slices
+            for one in slice_.held().values()
+            if not (one.is_ending or one.is_lost)
+        ]
+        for _, one in running:
+            one.cut()
+        return running
+
     def _drop_what_runs_out(self) -> None:
         """Give up each lease that may end before the next renewal could save it."""
         oldest = time.monotonic() - (env.lease_seconds - env.heartbeat_seconds / 2)

@@ -12,7 +12,6 @@ import logging
 import os
 import random
 import socket
-import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -21,7 +20,7 @@ from uuid import UUID, uuid4
 from django.db import DataError, InterfaceError, OperationalError, connection
 from django.utils import timezone
 
-from agents_app import connections, punctual
+from agents_app import connections, draining, punctual
 from agents_app.context import RunContext
 from agents_app.handlers import registry
 from agents_app.handlers.base import Outcome
@@ -29,7 +28,7 @@ from agents_app.heartbeat import heartbeat
 from agents_app.slices import Held, Slice
 from errors_app import recovery
 from errors_app.taxonomy import Cancelled, ErrorClass, HandlerError, LeaseLost
-from executions_app import lifecycle
+from executions_app import lifecycle, outbox
 from executions_app.ledger import Claimed, Leave
 from executions_app.states import LostRace
 from executions_app.states import Outcome as Recorded
@@ -41,7 +40,6 @@ STORE_PAUSE_SECONDS: Final = 1.0
 logger = logging.getLogger(__name__)
 _random = random.SystemRandom()
 _instance: Final = uuid4().hex[:8]
-_drains = threading.Event()
 
 
 def worker_id() -> str:
@@ -60,21 +58,14 @@ def be_a_process_of_its_own() -> None:
     _Process.is_of_its_own = True
 
 
-def drain() -> None:
-    """Start nothing more in this process: what waits in its slices goes back unstarted."""
-    _drains.set()
-
-
-def is_draining() -> bool:
-    """True once this process is to start nothing more."""
-    return _drains.is_set()
-
-
 def run(ids: Sequence[UUID], *, on_wait: Callable[[], None] = lambda: None) -> int:
     """Claim the executions that are still queued and carry them out; answers how many.
 
     `on_wait` is called when all that is left is not to begin yet.
     """
+    if draining.is_on():
+        leave_to_others(ids)
+        return 0
     claimed_at = time.monotonic()
     try:
         claimed = lifecycle.claim(ids, worker_id=worker_id())
@@ -82,6 +73,14 @@ def run(ids: Sequence[UUID], *, on_wait: Callable[[], None] = lambda: None) -> i
         connections.let_go()
     carry_out(claimed, claimed_at=claimed_at, on_wait=on_wait)
     return len(claimed)
+
+
+def leave_to_others(ids: Sequence[UUID]) -> None:
+    """Claim nothing: whoever looks after the queues sends these messages again at once."""
+    try:
+        outbox.unpublish(ids)
+    finally:
+        connections.let_go()
 
 
 def claim_apart(ids: Sequence[UUID]) -> list[Claimed]:
@@ -112,14 +111,14 @@ def return_unstarted(claimed: Sequence[Claimed]) -> None:
 
 
 def _run_all(slice_: Slice, on_wait: Callable[[], None]) -> None:
-    if _drains.is_set():
+    if draining.is_on():
         _hand_back(slice_)
     try:
         while (one := _next(slice_, on_wait)) is not None:
             _run_one(slice_, one)
             if slice_.is_to_be_stored:
                 _store_outcomes(slice_)
-            if _drains.is_set():
+            if draining.is_on():
                 _hand_back(slice_)
     finally:
         punctual.has_begun(slice_)
@@ -132,7 +131,7 @@ def _next(slice_: Slice, on_wait: Callable[[], None]) -> Held | None:
         punctual.expect(slice_, at=time.monotonic() + seconds)
         on_wait()
         _store_outcomes(slice_)
-        if _drains.wait(max(0.0, slice_.seconds_early)):
+        if draining.wait(max(0.0, slice_.seconds_early)):
             _hand_back(slice_)
         slice_.begin()
     one = slice_.next()
@@ -194,11 +193,17 @@ def _run_one(slice_: Slice, one: Held) -> None:
     try:
         slice_.keep(one, _carry_out(one))
     except (LostRace, LeaseLost):
-        logger.warning("Execution #%s belongs to another worker now", claimed.number)
+        if not one.is_cut:
+            logger.warning("Execution #%s belongs to another worker now", claimed.number)
         slice_.forget(one)
+    except draining.NotBegun:
+        slice_.keep(one, lifecycle.return_unstarted(claimed))
     except Cancelled:
         slice_.keep(one, lifecycle.cancellation(claimed))
     except BaseException as error:  # noqa: BLE001  a handler's MemoryError is its outcome
+        if one.is_cut:  # whatever it says: it was told to stop, and `leaving` records that
+            slice_.forget(one)
+            return
         failure, one.is_ending = error, True
         _store(lambda: recovery.recover(claimed, failure, rng=_random))
         slice_.forget(one)

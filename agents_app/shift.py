@@ -15,7 +15,7 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
-from agents_app import backlog, runner, threads
+from agents_app import backlog, draining, runner, threads
 from executions_app.ledger import Claimed
 
 SHIFT_SECONDS: Final = 1.0  # then Celery has its turn: it listens for what is not ours
@@ -43,7 +43,7 @@ def work(ids: Sequence[UUID]) -> None:
 
 
 def _more(ends: float) -> Sequence[UUID]:
-    return () if runner.is_draining() or time.monotonic() > ends else backlog.take()
+    return () if draining.is_on() or time.monotonic() > ends else backlog.take()
 
 
 def _use_free_threads() -> None:
@@ -51,12 +51,12 @@ def _use_free_threads() -> None:
 
     One thread at a time does this for its process.
     """
-    if runner.is_draining() or not _turn.acquire(blocking=False):
+    if draining.is_on() or not _turn.acquire(blocking=False):
         return
     room = 0
     try:
         room = threads.reserve()
-        while room > 0 and not runner.is_draining() and (ids := backlog.take_apart(most=room)):
+        while room > 0 and not draining.is_on() and (ids := backlog.take_apart(most=room)):
             room -= _start(ids)
     except Exception:
         logger.exception("Further messages could not be carried out; they are sent again")

@@ -28,7 +28,16 @@ logger = logging.getLogger(__name__)
 class Held:
     """One execution of a slice, from its claim until its outcome is stored."""
 
-    __slots__ = ("claimed", "context", "handler", "is_cancelled", "is_ending", "is_lost", "seen_at")
+    __slots__ = (
+        "claimed",
+        "context",
+        "handler",
+        "is_cancelled",
+        "is_cut",
+        "is_ending",
+        "is_lost",
+        "seen_at",
+    )
 
     def __init__(self, claimed: Claimed, *, claimed_at: float) -> None:
         self.claimed = claimed
@@ -38,6 +47,7 @@ class Held:
         self.is_cancelled = claimed.cancel_requested
         self.is_ending = False
         self.is_lost = False
+        self.is_cut = False  # True if it was told to stop because its worker ends
 
     def start(self, handler: Handler[Any], context: RunContext[Any]) -> None:
         """Let the heartbeat reach the run; it hears at once what was said before."""
@@ -59,6 +69,13 @@ class Held:
             return
         self.is_lost = True
         logger.warning("The lease of execution %s is lost", self.claimed.id)
+        if self.context:
+            self.context.is_lease_lost = True
+            self._tell_handler()
+
+    def cut(self) -> None:
+        """Tell the run to stop because its worker ends; somebody else records the attempt."""
+        self.is_cut = self.is_lost = True
         if self.context:
             self.context.is_lease_lost = True
             self._tell_handler()
@@ -130,6 +147,11 @@ class Slice:
         with self._guard:
             one.is_ending = True
             self._outcomes.append((one, outcome))
+
+    def holds(self, one: Held) -> bool:
+        """False once an execution is stored, or somebody else's."""
+        with self._guard:
+            return self._held.get(one.claimed.id) is one
 
     def forget(self, one: Held) -> None:
         """The execution is stored, or somebody else's."""

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from celery import shared_task, signals
 
-from agents_app import connections, runner, shift
+from agents_app import connections, leaving, runner, shift
 from agents_app.backlog import RUN
 
 logger = logging.getLogger(__name__)
@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 @shared_task(name=RUN)
 def run_executions(*, execution_ids: Sequence[str], **_: Any) -> None:
     """Run the named executions; a message is a hint, so whatever goes wrong stays in here."""
+    leaving.before_a_message()
     try:
         shift.work([UUID(one) for one in execution_ids])
     except BaseException:
@@ -37,6 +38,6 @@ def know_the_shape(**_: Any) -> None:
 
 
 @signals.worker_shutting_down.connect
-def drain(**_: Any) -> None:
-    """A worker that is to stop finishes what it runs and gives back what it has not begun."""
-    runner.drain()
+def leave(**_: Any) -> None:
+    """SIGTERM or SIGINT reached a worker; Celery itself takes no more messages."""
+    leaving.ask()

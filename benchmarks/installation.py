@@ -111,7 +111,7 @@ class Installation:
             os.truncate(file, 0)
 
     def settle(self) -> None:
-        """What earlier work left to PostgreSQL is done now, not while the next thing is measured."""
+        """What earlier work left to PostgreSQL is done now, not while something is measured."""
         self.database.execute("VACUUM (ANALYZE)")
         self.database.execute("CHECKPOINT")
 

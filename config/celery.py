@@ -26,7 +26,8 @@ GARBAGE_AFTER: Final = 20_000  # objects; Python's 700 means a collection for ev
 
 QUEUES = ("critical", "high", "normal", "low", "system")
 SOCKET = {
-    "socket_timeout": 5,
+    # A beat only sends, and has other things to do than to wait; a worker's reads take a second.
+    "socket_timeout": 2 if env.cadenza_role == "beat" else 5,
     "socket_connect_timeout": 3,
     "socket_keepalive": True,
     "health_check_interval": 15,
@@ -59,6 +60,7 @@ app.conf.update(
     broker_connection_max_retries=None,
     broker_connection_timeout=4,
     broker_pool_limit=10,
+    broker_pool_acquire_timeout=5,
     beat_max_loop_interval=1,
     beat_schedule={
         "close stale sessions": {

@@ -21,6 +21,7 @@ SILENCE_OPTIONS: Final = {
     "tcp_user_timeout": 10_000,
 }
 # `reconnect_timeout` bounds the pool's growing pauses between attempts to reach the server again.
+WEB_SECONDS: Final = 1  # requests wait one after the other, so each must be refused soon
 POOL_OPTIONS: Final = {"min_size": 1, "timeout": 3, "reconnect_timeout": 3, "max_lifetime": 1800}
 
 
@@ -44,6 +45,8 @@ def database(url: str, *, role: str, size: int) -> dict[str, Any]:
     is_pooled = role in POOLED_ROLES
     if is_pooled:
         options["pool"] = {**POOL_OPTIONS, "max_size": size}
+        if role == "web":
+            options["pool"]["timeout"] = WEB_SECONDS
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": unquote(parts.path.lstrip("/")) or "cadenza",

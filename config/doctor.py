@@ -25,6 +25,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from config import fit
 from config.celery import app
 from config.env import env
+from errors_app.models import Alert, AlertStatus
 from executions_app import clock, partitions
 from executions_app.command_problems import problem_of
 from executions_app.models import Execution
@@ -214,6 +215,13 @@ def _queued() -> Verdict:
     return _good("nothing waits long" if oldest else "nothing waits")
 
 
+def _alerts() -> Verdict:
+    firing = Alert.objects.filter(status=AlertStatus.FIRING).count()
+    if firing:
+        return Level.WARN, f"{firing} are firing", "`manage.py alerts list` says which"
+    return _good("none is firing")
+
+
 def _lost_leases() -> Verdict:
     late = clock.now() - 3 * timedelta(seconds=env.rescue_seconds)
     running = Execution.objects.filter(status=ExecutionStatus.RUNNING)
@@ -274,6 +282,7 @@ OF_THE_TABLES: Final[dict[str, Check]] = {
     "beats": _beats,
     "leases": _lost_leases,
     "waiting": _queued,
+    "alerts": _alerts,
 }
 OF_REDIS: Final[dict[str, Check]] = {
     "eviction": _eviction,

@@ -110,10 +110,29 @@ class Env(BaseSettings):
     result_max_bytes: int = Field(262_144, ge=1024)
     low_priority_max_wait_seconds: float = Field(300, ge=1)
     drain_seconds: float = Field(30, ge=0)
+    presence_seconds: float = Field(
+        5, ge=0.2, le=60, description="each process says so often that it lives"
+    )
+    alert_seconds: float = Field(15, ge=0.5, le=600, description="between two looks at alert rules")
     allow_shell: bool = Field(False, description="admit shell_command with shell: true")
     outbound_allow: Names = Field(
         [], description="hosts, host:port and CIDRs that may be private addresses"
     )
+    breaker_enabled: bool = Field(True, description="leave endpoints that fail alone for a while")
+    breaker_consecutive_failures: int = Field(
+        5, ge=1, description="failed calls in a row that open a breaker"
+    )
+    breaker_failure_rate: float = Field(
+        0.5, gt=0, le=1, description="failed part of the calls in the window that opens a breaker"
+    )
+    breaker_min_calls: int = Field(20, ge=1, description="fewer in the window open no breaker")
+    breaker_window_seconds: float = Field(60, ge=1, le=3600)
+    breaker_cooldown_seconds: float = Field(
+        30,
+        ge=0.1,
+        description="until the first probe; doubled by each probe that fails",
+    )
+    breaker_cooldown_max_seconds: float = Field(600, ge=0.1)
     webhook_max_per_minute: int = Field(
         600, ge=1, description="deliveries that one webhook takes; further ones get 429"
     )

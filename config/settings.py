@@ -99,7 +99,9 @@ CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.core.RedisChannelLayer",
         "CONFIG": {
-            "hosts": [{"address": REDIS_CHANNELS_URL, "socket_timeout": 15}],
+            "hosts": [
+                {"address": REDIS_CHANNELS_URL, "socket_timeout": 15, "socket_connect_timeout": 3}
+            ],
             "capacity": 1000,
             "expiry": 30,
             "group_expiry": 14_400,
@@ -174,8 +176,12 @@ SPECTACULAR_SETTINGS = {
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "ENUM_NAME_OVERRIDES": {
         "ExecutionStatus": "executions_app.api.serializers.EXECUTION_STATUSES",
+        "BreakerStatus": "errors_app.api.breaker_serializers.BREAKER_STATES",
         "ErrorClass": "errors_app.api.serializers.ERROR_CLASSES",
         "HealthStatus": ["ok", "failing"],
+        "Severity": "errors_app.api.alert_serializers.SEVERITIES",
+        "AlertKind": "errors_app.api.alert_serializers.ALERT_KINDS",
+        "AlertStatus": "errors_app.api.alert_serializers.ALERT_STATUSES",
         "OverlapPolicy": "scheduler_app.api.serializers.OVERLAP_POLICIES",
         "FireReason": "scheduler_app.api.foresight_serializers.FIRE_REASONS",
         "BackfillStatus": "scheduler_app.api.foresight_serializers.BACKFILL_STATUSES",
@@ -224,6 +230,7 @@ LOGGING: dict[str, Any] = {
         "celery.app.trace": {"level": "WARNING"},
         "django.channels.server": {"level": "WARNING"},
         "uvicorn.access": {"level": "WARNING"},
+        "urllib3": {"level": "INFO"},  # at DEBUG it repeats paths, which may be tokens
     },
 }
 structlog.configure(

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 from django.contrib import admin
 from django.http import HttpRequest
 
+from errors_app import admin_breakers as admin_breakers  # registers its pages
+from errors_app import admin_incidents as admin_incidents  # registers its page
 from errors_app import handling, rescuer
 from errors_app.models import DeadLetter, ErrorRecord
 from errors_app.taxonomy import ErrorClass, Severity

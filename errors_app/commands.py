@@ -1,13 +1,24 @@
-"""The terminal's way to errors and dead letters: found by id, shown in the shape of REST."""
+"""The terminal's way to errors, incidents and dead letters: found by id, shown as REST does."""
 
 from __future__ import annotations
 
+from argparse import ArgumentParser
+from collections.abc import Sequence
 from typing import Any
 
-from errors_app.api.serializers import DeadLetterSerializer, ErrorRecordSerializer
-from errors_app.models import DeadLetter, ErrorRecord
+from errors_app import edited_input
+from errors_app.api.incident_serializers import IncidentSerializer
+from errors_app.api.serializers import (
+    DeadLetterSerializer,
+    ErrorRecordSerializer,
+    ToldDeadLetterSerializer,
+)
+from errors_app.edited_input import UnusableParameters
+from errors_app.incidents import trends
+from errors_app.models import DeadLetter, ErrorRecord, Incident
+from executions_app import clock
 from executions_app.command_problems import CommandProblem, Exit
-from executions_app.commands import as_uuid, execution_named
+from executions_app.commands import Options, as_uuid, execution_named
 
 
 def error_document(record: ErrorRecord) -> dict[str, Any]:
@@ -18,6 +29,45 @@ def error_document(record: ErrorRecord) -> dict[str, Any]:
 def letter_document(letter: DeadLetter) -> dict[str, Any]:
     """The REST object of a dead letter."""
     return dict(DeadLetterSerializer(letter).data)
+
+
+def add_parameters(parser: ArgumentParser) -> None:
+    """`--parameters`: what the next attempt is given in place of what the last one was."""
+    parser.add_argument(
+        "--parameters", metavar="JSON", help="an object, in place of the execution's own"
+    )
+
+
+def edited(options: Options) -> dict[str, Any]:
+    """`parameters`, if the verb was given any; raises CommandProblem."""
+    if options.get("parameters") is None:
+        return {}
+    try:
+        return {"parameters": edited_input.read(options["parameters"])}
+    except UnusableParameters as error:
+        fields = {"parameters": str(error)}
+        raise CommandProblem(str(error), "Correct them", Exit.USAGE, fields=fields) from None
+
+
+def incident_documents(incidents: Sequence[Incident]) -> list[dict[str, Any]]:
+    """The REST objects of incidents."""
+    known = trends.of([one.id for one in incidents], now=clock.now())
+    return list(IncidentSerializer(incidents, many=True, context={"trends": known}).data)
+
+
+def incident_named(reference: str) -> Incident:
+    """The incident of an id; raises CommandProblem."""
+    as_id = as_uuid(reference)
+    found = Incident.objects.filter(id=as_id).first() if as_id else None
+    if found is None:
+        todo = "`manage.py incidents list` shows what there is"
+        raise CommandProblem(f"There is no incident {reference!r}", todo, Exit.NOT_FOUND)
+    return found
+
+
+def told_letter_document(letter: DeadLetter) -> dict[str, Any]:
+    """The REST object of a dead letter alone, with the attempts that led to it."""
+    return dict(ToldDeadLetterSerializer(letter).data)
 
 
 def error_named(reference: str) -> ErrorRecord:

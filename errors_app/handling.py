@@ -7,12 +7,14 @@ attempt: the row becomes due and the dispatcher does the rest.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
 
+from errors_app import edited_input
 from errors_app.models import DeadLetter, ErrorRecord
 from errors_app.recovery import told
 from executions_app import audit, clock, events, lifecycle
@@ -30,10 +32,17 @@ REQUEUED: Final = "requeued"
 DISCARDED: Final = "discarded"
 
 
-def retry(record: ErrorRecord, *, actor: Actor, note: str = "") -> ErrorRecord:
+def retry(
+    record: ErrorRecord,
+    *,
+    actor: Actor,
+    note: str = "",
+    parameters: Mapping[str, Any] | None = None,
+) -> ErrorRecord:
     """Run the execution of this error again, now: with a new budget if it was given up.
 
-    Raises IllegalMove when the error has no execution or its execution is not waiting to be tried.
+    `parameters` replace its own. Raises IllegalMove when the error has no execution or its
+    execution is not waiting to be tried, and UnusableParameters.
     """
     if record.execution_id is None:
         raise IllegalMove("This error belongs to no execution; resolve or ignore it instead")
@@ -42,6 +51,7 @@ def retry(record: ErrorRecord, *, actor: Actor, note: str = "") -> ErrorRecord:
         now = clock.now()
         if not lifecycle.due_now([record.execution_id]):
             _requeue(record.execution_id, actor=actor, now=now)
+        edited_input.put(record.execution_id, parameters, actor=actor, now=now)
         _move(record, RecoveryStatus.RETRYING, actor=actor, note=note, now=now)
     events.announce()
     return record
@@ -83,18 +93,35 @@ def _switch_recovery(actor: Actor, *, is_running: bool) -> None:
     events.announce()
 
 
-def requeue(letter: DeadLetter, *, actor: Actor, note: str = "") -> DeadLetter:
-    """Give a dead execution a new budget of attempts; it is due at once."""
+def requeue(
+    letter: DeadLetter,
+    *,
+    actor: Actor,
+    note: str = "",
+    parameters: Mapping[str, Any] | None = None,
+) -> DeadLetter:
+    """Give a dead execution a new budget of attempts; it is due at once.
+
+    `parameters` replace its own, and the letter keeps those that failed. Raises
+    UnusableParameters.
+    """
     with transaction.atomic():
         now = clock.now()
         _requeue(letter.execution_id, actor=actor, now=now)
+        edited_input.put(letter.execution_id, parameters, actor=actor, now=now)
         letter.refresh_from_db()
         _audit(actor, "dead_letter.requeued", "dead_letter", letter.id, now=now, note=note)
     events.announce()
     return letter
 
 
-def requeue_execution(execution: Execution, *, actor: Actor, note: str = "") -> DeadLetter:
+def requeue_execution(
+    execution: Execution,
+    *,
+    actor: Actor,
+    note: str = "",
+    parameters: Mapping[str, Any] | None = None,
+) -> DeadLetter:
     """Requeue by its execution; raises IllegalMove unless that was given up and not yet handled."""
     letter = DeadLetter.objects.filter(execution_id=execution.id, handling="").first()
     if letter is None:
@@ -102,7 +129,7 @@ def requeue_execution(execution: Execution, *, actor: Actor, note: str = "") -> 
             f"Execution #{execution.number} is {execution.status!r} and in no open dead letter; "
             "only what was given up can be retried"
         )
-    return requeue(letter, actor=actor, note=note)
+    return requeue(letter, actor=actor, note=note, parameters=parameters)
 
 
 def discard(letter: DeadLetter, *, actor: Actor, note: str = "") -> DeadLetter:
@@ -163,11 +190,11 @@ def _requeue(execution_id: UUID, *, actor: Actor, now: datetime) -> None:
 
 
 def _close_letter(execution_id: UUID, handling: str, *, actor: Actor, now: datetime) -> None:
+    if handling == DISCARDED:  # first: executions are locked before dead letters everywhere
+        lifecycle.discard([execution_id])
     is_open = DeadLetter.objects.filter(execution_id=execution_id, handling="")
     if not is_open.update(handling=handling, handled_by_id=actor.user_id, handled_at=now):
         raise IllegalMove("This dead letter was requeued or discarded before", id=execution_id)
-    if handling == DISCARDED:
-        lifecycle.discard([execution_id])
 
 
 def _audit(

@@ -1,4 +1,4 @@
-"""The story of one execution, line by line: its events and the errors of its attempts, in order."""
+"""The story of one execution: its events and the errors of its attempts, in order."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from errors_app.models import ErrorRecord
-from executions_app.models import Event
+from errors_app.models import DeadLetter, ErrorRecord
+from executions_app.models import Event, Execution
 
 TOLD_BY_THE_RECORD: Final = "error:recorded"
+MOST_ATTEMPTS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +48,26 @@ def _of_error(record: ErrorRecord) -> dict[str, Any]:
         "recovery_status": record.recovery_status,
         "retry_at": record.retry_at.isoformat() if record.retry_at else None,
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What led to a dead letter, and what has become of its execution since."""
+
+    execution_status: str | None
+    last_error: ErrorRecord | None
+    failed_attempts: list[ErrorRecord]
+
+
+def of_letter(letter: DeadLetter) -> Story:
+    """The failed attempts of its execution, the last MOST_ATTEMPTS of them, oldest first.
+
+    What retention has let go is None, or not among them.
+    """
+    failed = ErrorRecord.objects.filter(execution_id=letter.execution_id).order_by("-id")
+    attempts = sorted(failed[:MOST_ATTEMPTS], key=lambda one: (one.attempt, one.id))
+    last = next((one for one in attempts if one.id == letter.last_error_id), None)
+    if last is None and letter.last_error_id is not None:
+        last = ErrorRecord.objects.filter(id=letter.last_error_id).first()
+    execution = Execution.objects.filter(id=letter.execution_id)
+    return Story(execution.values_list("status", flat=True).first(), last, attempts)

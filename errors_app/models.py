@@ -1,7 +1,8 @@
 """What went wrong: one error record per failed attempt, one dead letter per given-up execution.
 
-Only `recovery` writes these rows. Error records are partitioned by month on their id and refer to
-executions without a foreign key, so that partitions of either can be dropped.
+Only `recovery` writes these rows, people decide about them, and `folding` puts errors that are
+likes of each other into one incident. Error records are partitioned by month on their id and refer
+to executions without a foreign key, so that partitions of either can be dropped.
 """
 
 from __future__ import annotations
@@ -11,6 +12,17 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from errors_app.models_alerts import Alert as Alert
+from errors_app.models_alerts import AlertChannel as AlertChannel
+from errors_app.models_alerts import AlertDelivery as AlertDelivery
+from errors_app.models_alerts import AlertKind as AlertKind
+from errors_app.models_alerts import AlertRound as AlertRound
+from errors_app.models_alerts import AlertRule as AlertRule
+from errors_app.models_alerts import AlertStatus as AlertStatus
+from errors_app.models_breakers import Breaker as Breaker
+from errors_app.models_breakers import BreakerTransition as BreakerTransition
+from errors_app.models_incidents import Incident as Incident
+from errors_app.models_incidents import IncidentBucket as IncidentBucket
 from errors_app.taxonomy import ErrorClass, Severity
 from executions_app.models import one_of
 from executions_app.states import RecoveryStatus
@@ -34,6 +46,7 @@ class ErrorRecord(models.Model):
     context = models.JSONField(default=dict)
     severity = models.TextField(default=Severity.MEDIUM)
     fingerprint = models.TextField()
+    incident_id = models.UUIDField(null=True, help_text="null: not folded into one yet")
     recovery_status = models.TextField(default=RecoveryStatus.PENDING)
     retry_at = models.DateTimeField(null=True)
     handled_by = models.ForeignKey(
@@ -71,6 +84,14 @@ class ErrorRecord(models.Model):
             ),
             models.Index(name="error_of_schedule", fields=["schedule_id", "id"]),
             models.Index(name="error_of_owner", fields=["owner_id", "id"]),
+            models.Index(
+                name="error_unfolded", fields=["id"], condition=Q(incident_id__isnull=True)
+            ),
+            models.Index(
+                name="error_of_incident",
+                fields=["incident_id", "id"],
+                condition=Q(incident_id__isnull=False),
+            ),
             models.Index(
                 name="error_open",
                 fields=["id"],
@@ -119,6 +140,11 @@ class DeadLetter(models.Model):
             models.Index(name="dead_letter_of_execution", fields=["execution_id", "id"]),
             models.Index(name="dead_letter_of_owner", fields=["owner_id", "id"]),
             models.Index(name="dead_letter_open", fields=["id"], condition=Q(handling="")),
+            models.Index(
+                name="dead_letter_open_of_schedule",
+                fields=["schedule_id", "id"],
+                condition=Q(handling=""),
+            ),
         ]
 
     def __str__(self) -> str:

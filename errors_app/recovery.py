@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from errors_app import backoff, taxonomy
 from errors_app.backoff import RetryPolicy
 from errors_app.models import DeadLetter, ErrorRecord
-from errors_app.taxonomy import Classified, ErrorClass, Severity
+from errors_app.taxonomy import Classified, ErrorClass, Severity, WorkerLost
 from executions_app import clock, events, ids, lifecycle
 from executions_app.ledger import Claimed
 from executions_app.models import Execution
@@ -39,6 +39,8 @@ SETTLED_BY: Final[Mapping[str, RecoveryStatus]] = {
     ExecutionStatus.CANCELLED: RecoveryStatus.IGNORED,
 }
 OUTCOMES: Final = {ErrorClass.TIMEOUT: Outcome.TIMEOUT, ErrorClass.LOST: Outcome.LOST}
+
+MOST_LOST: Final = 3  # whatever the policy says: what kills its worker stops all work beside it
 
 UNREADABLE: Final = RetryPolicy(max_retries=0, retryable_classes=())  # then nothing is retried
 
@@ -73,15 +75,19 @@ def decide(
     policy: RetryPolicy,
     now: datetime,
     rng: random.Random,
+    lost: int = 0,
 ) -> Decision:
     """Whether attempt number `attempt` (from 1) is followed by another, and when.
 
-    A server's Retry-After is a floor under the backoff, bounded by the policy's cap.
+    A server's Retry-After is a floor under the backoff, bounded by the policy's cap. `lost` is how
+    many attempts of this budget took their worker with them, this one included.
     """
     if attempt >= max_attempts:
         return GiveUp(f"all {max_attempts} attempts are used up")
     if failure.error_class not in policy.retryable_classes:
         return GiveUp(f"errors of class {failure.error_class.value!r} are not retried")
+    if lost >= MOST_LOST:
+        return GiveUp(f"its worker was lost in {lost} attempts: the work itself may be the cause")
     wait = backoff.delay(
         attempt,
         strategy=policy.strategy,
@@ -108,13 +114,15 @@ def recover(held: Claimed, error: BaseException, *, rng: random.Random) -> Decis
             lifecycle.stop_now(held)
             decision: Decision | Stopped = Stopped()
         else:
+            policy = _policy_of(held)
             decision = decide(
                 failure,
                 attempt=held.attempt,
                 max_attempts=held.max_attempts,
-                policy=_policy_of(held),
+                policy=policy,
                 now=now,
                 rng=rng,
+                lost=_lost(held, failure, policy),
             )
             _apply(held, failure, decision, now=now)
     events.announce()
@@ -126,6 +134,21 @@ def _policy_of(held: Claimed) -> RetryPolicy:
         return RetryPolicy.model_validate(held.snapshot.get("retry_policy", {}))
     except ValidationError:
         return UNREADABLE
+
+
+def _lost(held: Claimed, failure: Classified, policy: RetryPolicy) -> int:
+    """How many attempts of this budget took their worker with them, if this one did.
+
+    A worker that was told to stop, or a lease that a person ended, speaks against nobody's work.
+    """
+    crash = WorkerLost.__qualname__
+    if failure.exception_type != crash:
+        return 0
+    before_this_budget = held.max_attempts - (policy.max_retries + 1)
+    earlier = ErrorRecord.objects.filter(
+        execution_id=held.id, exception_type=crash, attempt__gt=before_this_budget
+    )
+    return earlier.count() + 1
 
 
 def _apply(held: Claimed, failure: Classified, decision: Decision, *, now: datetime) -> None:

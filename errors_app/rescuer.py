@@ -10,18 +10,21 @@ import json
 import logging
 import random
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
 from django.db import connection, transaction
+from django.db.models.functions import Now
 
+from config.env import env
 from errors_app import recovery
-from errors_app.taxonomy import ErrorClass, HandlerError
+from errors_app.taxonomy import ErrorClass, HandlerError, JobExecutionError, WorkerLost
 from executions_app import audit, clock, events, lifecycle
 from executions_app.audit import Actor
 from executions_app.database_errors import is_of_the_database
 from executions_app.ledger import Claimed
+from executions_app.models import SystemState
 from executions_app.states import IllegalMove
 
 MOST_AT_ONCE: Final = 500
@@ -31,10 +34,12 @@ logger = logging.getLogger(__name__)
 HELD: Final = """
 SELECT id, number, schedule_id, owner_id, snapshot, parameters, trigger, nominal_at, attempt,
     max_attempts, lease_token, started_at, worker_id, correlation_id,
-    cancel_requested_at IS NOT NULL, slice_size
+    cancel_requested_at IS NOT NULL, heartbeat_at, slice_size
 FROM task_executions
 WHERE status = 'running' AND {condition}
 """
+# The record names the worker: here its name would make an incident of each.
+SILENCE: Final = "Its worker was lost: it stopped renewing its lease"
 EXPIRED: Final = (
     HELD.format(condition="lease_expires_at < now() AND id <> ALL(%s)")
     + "ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED"
@@ -47,6 +52,7 @@ def rescue_lost(*, rng: random.Random, most: int = MOST_AT_ONCE) -> int:
     seen: list[UUID] = []
     while len(seen) < most and (one := _rescue_one(rng, seen=seen)):
         seen.append(one)
+    SystemState.objects.update(error_recovery_last_run_at=Now())
     events.announce()
     return len(seen)
 
@@ -61,7 +67,7 @@ def release(execution_id: UUID, *, actor: Actor, rng: random.Random, note: str =
         taken = _take(NAMED, [execution_id])
         if taken is None:
             raise IllegalMove("This execution is not running: there is no lease to release")
-        held, slice_size = taken
+        held, slice_size, _ = taken
         audit.record(
             actor,
             "lease.released",
@@ -75,21 +81,27 @@ def release(execution_id: UUID, *, actor: Actor, rng: random.Random, note: str =
             held,
             slice_size=slice_size,
             rng=rng,
-            reason=f"The lease of worker {held.worker_id!r} was ended by {actor.name!r}",
+            error=HandlerError(
+                f"The lease of worker {held.worker_id!r} was ended by {actor.name!r}",
+                error_class=ErrorClass.LOST,
+            ),
         )
     events.announce()
 
 
-def _take(statement: str, parameters: Sequence[Any]) -> tuple[Claimed, int] | None:
-    """Lock one running execution; answers it as its worker holds it, and its slice's size."""
+def _take(statement: str, parameters: Sequence[Any]) -> tuple[Claimed, int, datetime] | None:
+    """Lock one running execution; answers it as its worker holds it.
+
+    With it the size of its slice, and when its lease was renewed last.
+    """
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         row = cursor.fetchone()
     if row is None:
         return None
-    *values, slice_size = row
+    *values, renewed_at, slice_size = row
     values[4], values[5] = json.loads(values[4]), json.loads(values[5])
-    return Claimed(*values), slice_size
+    return Claimed(*values), slice_size, renewed_at
 
 
 def _rescue_one(rng: random.Random, *, seen: Sequence[UUID]) -> UUID | None:
@@ -97,37 +109,45 @@ def _rescue_one(rng: random.Random, *, seen: Sequence[UUID]) -> UUID | None:
         taken = _take(EXPIRED, [seen])
         if taken is None:
             return None
-        held, slice_size = taken
+        held, slice_size, renewed_at = taken
         logger.warning(
             "Execution #%s was lost by worker %s in attempt %s: its lease expired",
             held.number,
             held.worker_id,
             held.attempt,
         )
-        reason = f"Worker {held.worker_id!r} was lost: it stopped renewing its lease"
         try:
             with transaction.atomic():
-                _recover(held, slice_size=slice_size, rng=rng, reason=reason)
-        except Exception as error:
-            if is_of_the_database(error):
+                error = _overrun(held, renewed_at=renewed_at) or WorkerLost(SILENCE)
+                _recover(held, slice_size=slice_size, rng=rng, error=error)
+        except Exception as problem:
+            if is_of_the_database(problem):
                 raise
             # One row that cannot be recovered must not keep the others from it.
             logger.exception("Execution #%s could not be recovered", held.number)
     return held.id
 
 
-def _recover(held: Claimed, *, slice_size: int, rng: random.Random, reason: str) -> None:
+def _recover(
+    held: Claimed, *, slice_size: int, rng: random.Random, error: JobExecutionError
+) -> None:
     if slice_size > 1 and not held.cancel_requested:
         # One job that kills its worker must not use up the attempts of its neighbours.
         lifecycle.send_alone(held)
         return
-    recovery.recover(held, _error(held, reason), rng=rng)
+    recovery.recover(held, error, rng=rng)
 
 
-def _error(held: Claimed, reason: str) -> HandlerError:
-    """A lease that ended after its time limit is an overrun; before it, a lost worker."""
+def _overrun(held: Claimed, *, renewed_at: datetime) -> HandlerError | None:
+    """Not lost: its worker renewed the lease until past the time limit, and then let it go.
+
+    What counts is the last sign of life. A worker that was killed early is lost, however short the
+    time limit of its job.
+    """
     limit = timedelta(milliseconds=held.snapshot.get("timeout_ms", 0))
-    if limit and clock.now() > held.started_at + limit:
+    last_renewal = timedelta(seconds=env.hard_limit_grace_seconds - env.heartbeat_seconds)
+    past_it = held.started_at + max(limit + min(last_renewal, timedelta()), timedelta())
+    if limit and renewed_at > past_it:
         overrun = f"The time limit of {limit.total_seconds():g} s has passed and the job went on"
         return HandlerError(overrun, error_class=ErrorClass.TIMEOUT)
-    return HandlerError(reason, error_class=ErrorClass.LOST)
+    return None

@@ -94,6 +94,13 @@ class LeaseLost(JobExecutionError):
         super().__init__(message, error_class=ErrorClass.LOST)
 
 
+class WorkerLost(JobExecutionError):
+    """The worker fell silent in the middle of an attempt, which may be what ended it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, error_class=ErrorClass.LOST)
+
+
 class Cancelled(SchedulerException):
     """Somebody asked the execution to stop. An outcome, not an error."""
 
@@ -210,9 +217,14 @@ _VARIABLE_PARTS: Final = (
 )
 
 
-def _fingerprint(error_class: ErrorClass, exception_type: str, place: str, message: str) -> str:
-    """The same 32 hex digits for errors that differ only in numbers, ids and addresses."""
+def normalised(message: str) -> str:
+    """The message without what differs from one time to the next: numbers, ids and addresses."""
     for pattern, replacement in _VARIABLE_PARTS:
         message = pattern.sub(replacement, message)
-    parts = f"{error_class.value}\n{exception_type}\n{place}\n{message}"
+    return message
+
+
+def _fingerprint(error_class: ErrorClass, exception_type: str, place: str, message: str) -> str:
+    """The same 32 hex digits for errors that differ only in numbers, ids and addresses."""
+    parts = f"{error_class.value}\n{exception_type}\n{place}\n{normalised(message)}"
     return hashlib.sha256(parts.encode()).hexdigest()[:32]

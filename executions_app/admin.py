@@ -24,6 +24,7 @@ from executions_app.admin_records import (
     act_on_each,
     one_of,
 )
+from executions_app.api.filters import held
 from executions_app.commands import as_uuid
 from executions_app.models import (
     AuditEntry,
@@ -35,6 +36,25 @@ from executions_app.models import (
 )
 from executions_app.models_api import ApiToken, IdempotencyKey
 from executions_app.states import ExecutionStatus, Outcome, Priority, StepStatus, Trigger
+
+
+class HeldBy(admin.SimpleListFilter):
+    """Executions that wait, by the beginning of what they wait for."""
+
+    title = "held by"
+    parameter_name = "held_by"
+
+    def lookups(self, _request: HttpRequest, _model_admin: Any) -> list[tuple[str, str]]:
+        return [
+            ("limit:", "a limit"),
+            ("rate:", "a rate"),
+            ("unique:", "work of its key"),
+            ("overlap:", "others of its schedule"),
+        ]
+
+    def queryset(self, _request: HttpRequest, rows: Rows) -> Rows:
+        chosen = self.value()
+        return rows if chosen is None else held(rows, chosen)
 
 
 class ExecutionAdmin(RecordAdmin):
@@ -50,6 +70,7 @@ class ExecutionAdmin(RecordAdmin):
         one_of("outcome", Outcome),
         one_of("trigger", Trigger),
         one_of("priority", Priority),
+        HeldBy,
     )
     search_fields = ("number",)
     search_help_text = "number, id, id of the schedule, or a name"

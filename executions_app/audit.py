@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -51,4 +51,32 @@ def record(
         after=after,
         note=note,
         created_at=now,
+    )
+
+
+def record_all(
+    actor: Actor,
+    action: str,
+    *,
+    object_type: str,
+    object_ids: Iterable[object],
+    now: datetime,
+    after: Mapping[str, Any] | None = None,
+    note: str = "",
+) -> None:
+    """Append one entry for each object, in one statement."""
+    fresh = ids.stream(now)
+    AuditEntry.objects.bulk_create(
+        AuditEntry(
+            id=next(fresh),
+            actor_id=actor.user_id,
+            actor=actor.name,
+            action=action,
+            object_type=object_type,
+            object_id=str(one),
+            after=after,
+            note=note,
+            created_at=now,
+        )
+        for one in object_ids
     )

@@ -11,6 +11,8 @@ DEADLOCK: Final = "40P01"
 DEADLOCK_TRIES: Final = 5
 TOO_LARGE: Final = "54"  # the class of limits that one row exceeds
 SHUTTING_DOWN: Final = "57P"
+NO_SPACE: Final = "53100"
+READ_ONLY: Final = "25006"  # a standby, or a server that was set so because its disk is full
 
 Answer = TypeVar("Answer")
 

@@ -178,9 +178,6 @@ class Limited(NamedTuple):
     own: str
 
 
-NO_LIMITS: Final = Limited(are_all=False, queues=(), task_types=(), are_keyed=False, own="false")
-
-
 def release(limited: Limited, *, limit: int, ids: Sequence[UUID] | None = None) -> list[Candidate]:
     """Queue what is due and under no limit; answers that and, unmoved, what is under one."""
     values = [limited.are_all, list(limited.queues), list(limited.task_types), limited.are_keyed]

@@ -17,13 +17,12 @@ from django.db import DataError, connection, transaction
 from django.db.models.functions import Now
 
 from config.env import env
-from executions_app import audit, clock, events, holding, ledger, prepared, scrub, statements
+from executions_app import audit, clock, events, ledger, prepared, scrub, statements
 from executions_app.audit import Actor
 from executions_app.ledger import Claimed, Leave
 from executions_app.models import Execution
 from executions_app.newcomers import NewExecution as NewExecution
 from executions_app.newcomers import columns
-from executions_app.outbox import Message
 from executions_app.states import ExecutionStatus, LostRace, Outcome, check
 
 HANDED_BACK_UNSTARTED: Final = 1
@@ -40,15 +39,6 @@ def create(rows: Sequence[NewExecution]) -> dict[UUID, int]:
     if not rows:
         return {}
     return dict(prepared.execute(statements.CREATE, columns(rows)).fetchall())
-
-
-def queue_due(*, limit: int, ids: Sequence[UUID] | None = None) -> list[tuple[Message, int]]:
-    """Queue pending executions whose time has come, whatever limits the floor above knows of.
-
-    Answers each with the attempts made so far.
-    """
-    due = holding.release(holding.NO_LIMITS, limit=limit, ids=ids)
-    return [(one.message(), one.attempt) for one in due]
 
 
 def claim(ids: Sequence[UUID], *, worker_id: str) -> list[Claimed]:
@@ -228,8 +218,14 @@ def cancel(execution: Execution, *, actor: Actor = audit.SYSTEM) -> ExecutionSta
 
 def requeue(ids: Sequence[UUID], *, budget: int) -> set[UUID]:
     """In the caller's transaction: failed executions back to pending with `budget` more tries."""
+    return requeue_each(dict.fromkeys(ids, budget))
+
+
+def requeue_each(budgets: Mapping[UUID, int]) -> set[UUID]:
+    """The same with a budget for each ({id: more tries})."""
+    chosen = list(budgets)
     with connection.cursor() as cursor:
-        cursor.execute(statements.REQUEUE, [list(ids), budget])
+        cursor.execute(statements.REQUEUE, [chosen, list(budgets.values()), chosen])
         return {row[0] for row in cursor.fetchall()}
 
 
@@ -237,6 +233,19 @@ def due_now(ids: Sequence[UUID]) -> int:
     """In the caller's transaction: let pending executions be dispatched by the next round."""
     pending = Execution.objects.filter(id__in=ids, status=ExecutionStatus.PENDING)
     return pending.update(due_at=Now(), updated_at=Now())
+
+
+def edit_parameters(execution_id: UUID, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """In the transaction that has just made it pending: other parameters; answers the former.
+
+    Raises LostRace if it is not pending.
+    """
+    pending = Execution.objects.filter(id=execution_id, status=ExecutionStatus.PENDING)
+    former = pending.select_for_update().values_list("parameters", flat=True).first()
+    if former is None:
+        raise LostRace("The execution moved meanwhile; read it again", id=execution_id)
+    pending.update(parameters=dict(parameters), updated_at=Now())
+    return dict(former)
 
 
 def discard(ids: Sequence[UUID]) -> int:

@@ -17,6 +17,8 @@ from django.db.models.functions import Now
 from executions_app.models_api import ApiToken as ApiToken
 from executions_app.models_api import IdempotencyKey as IdempotencyKey
 from executions_app.models_api import WebSocketSession as WebSocketSession
+from executions_app.models_presence import Process as Process
+from executions_app.models_presence import ProcessKind as ProcessKind
 from executions_app.states import (
     ExecutionStatus,
     Priority,
@@ -274,6 +276,7 @@ class SystemState(models.Model):
     scheduler_last_tick_at = models.DateTimeField(null=True)
     error_recovery_last_run_at = models.DateTimeField(null=True)
     problem = models.TextField(default="")
+    problem_seen_at = models.DateTimeField(null=True)
     redis_epoch = models.BigIntegerField(default=0)
     redis_run_id = models.TextField(default="")
     updated_at = models.DateTimeField(db_default=Now())

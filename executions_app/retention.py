@@ -25,8 +25,11 @@ from executions_app.partitions import Partition
 
 KEPT: Final = timedelta(days=90)
 SESSIONS_KEPT: Final = timedelta(days=30)  # after their close
+HOURS_KEPT: Final = timedelta(days=31)  # of the trend of an incident
+BREAKERS_KEPT: Final = timedelta(days=30)  # transitions, and endpoints that nobody calls any more
 DELIVERIES_KEPT: Final = timedelta(days=30)  # a webhook that is sent again later starts anew
 REQUESTS_KEPT: Final = timedelta(hours=24)  # the memory of Idempotency-Key and of unique keys
+PROCESSES_KEPT: Final = timedelta(days=1)  # after they ended or fell silent
 BATCH_ROWS: Final = 5_000
 MOST_ROWS: Final = 500_000  # deleted in one run; the next one goes on
 LOCK_WAIT: Final = "200ms"  # for a table; whoever comes to it meanwhile waits as long
@@ -48,6 +51,9 @@ EXECUTION_IS_GONE: Final = "NOT EXISTS (SELECT FROM task_executions e WHERE e.id
 KEY_IS_FREE: Final = """coalesce(r.until, r.created_at) < %(ended_before)s AND NOT EXISTS (
     SELECT FROM task_executions e WHERE e.id = r.execution_id AND e.completed_at IS NULL
 )"""
+NOTICE_MAY_GO: Final = """
+    r.status <> 'pending' AND NOT EXISTS (SELECT FROM alerts a WHERE a.id = r.alert_id)
+"""
 MUST_STAY: Final = "SELECT EXISTS (SELECT FROM {rows} r WHERE ({may_go}) IS NOT TRUE)"
 # Asked from the few executions of that time that are left, not from each row of their history.
 IS_OF_AN_EXECUTION: Final = """
@@ -79,10 +85,18 @@ class Rule:
 
 OTHERS: Final = (
     Rule("dead_letters", KEPT, f"r.handled_at < %(ended_before)s AND {EXECUTION_IS_GONE}"),
+    Rule("incidents", KEPT, "r.last_seen_at < %(ended_before)s AND r.status <> 'acknowledged'"),
+    Rule("incident_buckets", HOURS_KEPT, "r.hour < %(ended_before)s", is_audited=False),
     Rule("websocket_sessions", SESSIONS_KEPT, "r.closed_at < %(ended_before)s"),
     Rule("idempotency_keys", REQUESTS_KEPT, "true", is_audited=False),
     Rule("unique_works", REQUESTS_KEPT, KEY_IS_FREE, is_audited=False),
     Rule("webhook_deliveries", DELIVERIES_KEPT, "true", is_audited=False),
+    Rule("breaker_transitions", BREAKERS_KEPT, "true", is_audited=False),
+    Rule("breakers", BREAKERS_KEPT, "r.seen_at < %(ended_before)s", is_audited=False),
+    Rule("bulk_operations", KEPT, "r.ended_at < %(ended_before)s"),
+    Rule("processes", PROCESSES_KEPT, "r.seen_at < %(ended_before)s", is_audited=False),
+    Rule("alerts", KEPT, "r.resolved_at < %(ended_before)s"),
+    Rule("alert_deliveries", KEPT, NOTICE_MAY_GO),
 )
 
 

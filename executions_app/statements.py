@@ -227,11 +227,14 @@ SELECT id FROM moved
 """
 
 ASK_TO_STOP: Final = f"""
-WITH asked AS (
-    UPDATE task_executions SET cancel_requested_at = coalesce(cancel_requested_at, now()),
+WITH live AS (
+    SELECT id FROM task_executions WHERE id = ANY(%s::uuid[]) AND status = 'running'
+    ORDER BY id FOR UPDATE
+), asked AS (
+    UPDATE task_executions e SET cancel_requested_at = coalesce(e.cancel_requested_at, now()),
         updated_at = now()
-    WHERE id = ANY(%s::uuid[]) AND status = 'running'
-    RETURNING *
+    FROM live WHERE e.id = live.id
+    RETURNING e.*
 ), told AS ({
     insert_select(
         type_="'execution:cancel_requested'",
@@ -243,15 +246,16 @@ SELECT id FROM asked
 """
 
 REQUEUE: Final = f"""
-WITH failed AS (
+WITH input AS (SELECT * FROM unnest(%s::uuid[], %s::int[]) AS i(id, budget)),
+failed AS (
     SELECT id FROM task_executions WHERE id = ANY(%s::uuid[]) AND status = 'failed'
     ORDER BY id FOR UPDATE
 ), moved AS (
     UPDATE task_executions e SET status = 'pending', outcome = '', due_at = now(),
-        max_attempts = e.attempt + %s, dead_letter_at = NULL, completed_at = NULL,
+        max_attempts = e.attempt + i.budget, dead_letter_at = NULL, completed_at = NULL,
         cancel_requested_at = NULL, discarded_at = NULL, result = NULL, result_truncated = false,
         updated_at = now()
-    FROM failed WHERE e.id = failed.id
+    FROM failed JOIN input i USING (id) WHERE e.id = failed.id
     RETURNING e.*
 ), told AS ({
     insert_select(

@@ -1,4 +1,4 @@
-"""Every state an execution, a step or an error record can be in, and every move between them.
+"""Every state an execution, a step, an error or an incident can be in, and every move between.
 
 This is the whole of each state machine on one screen: `docs/state_machines.md` draws what
 stands here and a test compares the two. Modules elsewhere only ever ask `check`.
@@ -83,6 +83,37 @@ class RecoveryStatus(StrEnum):
     ESCALATED = "escalated"
 
 
+class BulkStatus(StrEnum):
+    RUNNING = "running"
+    COMPLETED = "completed"
+    ABORTED = "aborted"
+    FAILED = "failed"
+
+
+class IncidentStatus(StrEnum):
+    OPEN = "open"
+    ACKNOWLEDGED = "acknowledged"
+    IGNORED = "ignored"
+    RESOLVED = "resolved"
+
+
+class BreakerStatus(StrEnum):
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class AlertStatus(StrEnum):
+    FIRING = "firing"
+    RESOLVED = "resolved"
+
+
+class NoticeStatus(StrEnum):
+    PENDING = "pending"
+    SENT = "sent"
+    FAILED = "failed"
+
+
 class SystemStatus(StrEnum):
     IDLE = "idle"
     RUNNING = "running"
@@ -94,10 +125,16 @@ NOUNS: Final[dict[type[StrEnum], str]] = {
     ExecutionStatus: "The execution",
     StepStatus: "The step",
     RecoveryStatus: "The error",
+    BreakerStatus: "The breaker",
+    IncidentStatus: "The incident",
+    AlertStatus: "The alert",
+    NoticeStatus: "The notice",
     SystemStatus: "The system",
+    BulkStatus: "The bulk operation",
 }
 
 E, S, R = ExecutionStatus, StepStatus, RecoveryStatus
+N, B = IncidentStatus, BreakerStatus
 
 TERMINAL: Final = frozenset({E.COMPLETED, E.FAILED, E.CANCELLED})
 ACTIVE: Final = frozenset(E) - TERMINAL
@@ -131,7 +168,35 @@ TRANSITIONS: Final[dict[type[StrEnum], dict[StrEnum, frozenset[StrEnum]]]] = {
         R.IGNORED: frozenset(),
         R.RESOLVED: frozenset(),
     },
+    IncidentStatus: {
+        N.OPEN: frozenset({N.ACKNOWLEDGED, N.IGNORED, N.RESOLVED}),
+        N.ACKNOWLEDGED: frozenset({N.IGNORED, N.RESOLVED}),
+        N.IGNORED: frozenset({N.ACKNOWLEDGED, N.RESOLVED}),
+        N.RESOLVED: frozenset({N.OPEN, N.IGNORED}),
+    },
+    BreakerStatus: {
+        B.CLOSED: frozenset({B.OPEN}),
+        B.OPEN: frozenset({B.HALF_OPEN, B.CLOSED}),
+        B.HALF_OPEN: frozenset({B.OPEN, B.CLOSED}),
+    },
+    AlertStatus: {
+        AlertStatus.FIRING: frozenset({AlertStatus.RESOLVED}),
+        AlertStatus.RESOLVED: frozenset(),
+    },
+    NoticeStatus: {
+        NoticeStatus.PENDING: frozenset({NoticeStatus.SENT, NoticeStatus.FAILED}),
+        NoticeStatus.SENT: frozenset(),
+        NoticeStatus.FAILED: frozenset(),
+    },
     SystemStatus: {one: frozenset(SystemStatus) - {one} for one in SystemStatus},
+    BulkStatus: {
+        BulkStatus.RUNNING: frozenset(
+            {BulkStatus.COMPLETED, BulkStatus.ABORTED, BulkStatus.FAILED},
+        ),
+        BulkStatus.COMPLETED: frozenset(),
+        BulkStatus.ABORTED: frozenset(),
+        BulkStatus.FAILED: frozenset(),
+    },
 }
 
 

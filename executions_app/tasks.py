@@ -1,13 +1,16 @@
-"""Housekeeping of the ledger, sent by beat."""
+"""Housekeeping of the ledger, sent by beat; and how beats and workers write themselves down."""
 
 from __future__ import annotations
 
+import atexit
 import logging
 from typing import Any, Final
 
-from celery import shared_task
+from celery import shared_task, signals
+from django.db import Error, connection
 
-from executions_app import clock, live, retention, sessions
+from executions_app import clock, live, presence, retention, sessions
+from executions_app.models_presence import ProcessKind
 
 CLOSE_STALE_SESSIONS: Final = "cadenza.close_stale_sessions"
 APPLY_RETENTION: Final = "cadenza.apply_retention"
@@ -29,3 +32,37 @@ def apply_retention(**_: Any) -> None:
     cleared = retention.apply(clock.now())
     for rows, number in cleared.rows.items():
         logger.info("%s rows of %s were past their time and are deleted", number, rows)
+
+
+@signals.beat_init.connect
+def beat_begins(**_: Any) -> None:
+    """A beat has no signal of its end; a signal of the system may come in the midst of a query."""
+    presence.keeper.begin(ProcessKind.BEAT)
+    atexit.register(beat_ends)
+
+
+def beat_ends() -> None:
+    connection.close()
+    end_presence()
+
+
+@signals.worker_ready.connect
+def worker_begins(sender: Any, **_: Any) -> None:
+    """Also sent when a worker has found its broker again."""
+    queues = sender.app.amqp.queues.consume_from
+    presence.keeper.begin(ProcessKind.WORKER, name=sender.hostname, queues=queues)
+
+
+@signals.worker_shutting_down.connect
+def worker_is_to_stop(**_: Any) -> None:
+    """Sent from a signal handler: no query here."""
+    presence.keeper.is_to_stop()
+
+
+@signals.worker_shutdown.connect
+def end_presence(**_: Any) -> None:
+    """A process that cannot say that it ends ends all the same, and is taken for gone."""
+    try:
+        presence.keeper.end()
+    except Error as error:
+        logger.warning("This process could not write down that it ends: %s", error)

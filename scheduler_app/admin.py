@@ -14,12 +14,15 @@ from executions_app.admin_records import RecordAdmin, Rows, Since, act_on_each, 
 from executions_app.audit import Actor
 from executions_app.models import SystemState
 from executions_app.states import Priority
+from scheduler_app import admin_alerts as admin_alerts  # registers its pages
+from scheduler_app import admin_bulk as admin_bulk  # registers its page
 from scheduler_app import admin_events as admin_events  # registers its pages
 from scheduler_app import admin_executions as admin_executions  # registers its page
 from scheduler_app import admin_fires, policy_words, schedules, system
 from scheduler_app import admin_limits as admin_limits  # registers its pages
 from scheduler_app.admin_doors import DoorAdmin
 from scheduler_app.admin_form import ScheduleForm
+from scheduler_app.admin_trigger import TriggersByForm
 from scheduler_app.models import FireRecord, Schedule
 from scheduler_app.policies import FireReason
 
@@ -32,7 +35,7 @@ COMPUTED = (
 
 
 @admin.register(Schedule)
-class ScheduleAdmin(DoorAdmin):
+class ScheduleAdmin(TriggersByForm, DoorAdmin):
     """Create, edit and delete go through `schedules`, as from every other door."""
 
     form = ScheduleForm

@@ -20,6 +20,8 @@ from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 
 from config.env import env
 from errors_app import rescuer
+from errors_app.breakers.correcting import Corrections
+from errors_app.incidents import tending
 from executions_app import clock, expiry, partitions
 from executions_app.database_errors import is_away
 from scheduler_app import (
@@ -29,6 +31,7 @@ from scheduler_app import (
     dispatcher,
     epoch,
     holds,
+    last_round,
     outlook,
     pauses,
     queues,
@@ -37,6 +40,7 @@ from scheduler_app import (
     system,
 )
 from scheduler_app.ahead import Ahead
+from scheduler_app.bulk import advance
 from scheduler_app.limiting import rates, unique
 from scheduler_app.outlook import Outlook
 from scheduler_app.sources import internal
@@ -47,6 +51,7 @@ AFTER_TROUBLE_SECONDS: Final = 1.0
 SHORTEST_REST_SECONDS: Final = 0.01  # what is due and locked elsewhere must not keep a CPU busy
 LET_GO_SECONDS: Final = 10.0
 LET_GO: Final = 100
+BULK_REST_SECONDS: Final = 0.05  # between two pages of bulk operations
 QUIET_SECONDS: Final = 0.05  # duties that can wait do not begin this shortly before a fire
 
 logger = logging.getLogger(__name__)
@@ -70,6 +75,8 @@ class Metronome:
         self._let_go_after = ""
         self._let_go_at = float("-inf")
         self._has_backfills = False
+        self._has_bulk = False
+        self._corrections = Corrections()
 
     def beat(self) -> float:
         """One round, in seconds until the next; whatever happens stays in here."""
@@ -112,11 +119,18 @@ class Metronome:
             yield self._release_keys
         if seen.has_listeners:
             yield internal.hear
+        yield from self._duties_that_can_wait(until_due, now=now)
+        if now - self._rescued_at >= env.rescue_seconds:
+            yield self._rescue
+
+    def _duties_that_can_wait(
+        self, until_due: float | None, *, now: float
+    ) -> Iterator[Callable[[], object]]:
         is_quiet = not until_due or until_due > QUIET_SECONDS
         if now - self._kept_house_at >= HOUSEKEEPING_SECONDS * (1 if is_quiet else 2):
             yield self._keep_house
-        if now - self._rescued_at >= env.rescue_seconds:
-            yield self._rescue
+        elif self._has_bulk and is_quiet:
+            yield self._advance_bulk
 
     def _rest(self, seen: Outlook) -> float:
         """Until the next fire; a moment while what is due belongs to another beat."""
@@ -125,6 +139,8 @@ class Metronome:
         longest = env.tick_seconds
         if seen.has_held and seen.is_running:
             longest = min(longest, self._held.rest_seconds)
+        if self._has_bulk:
+            longest = min(longest, BULK_REST_SECONDS)
         until_due = seen.until_due(self._ahead)
         return longest if until_due is None else min(until_due or SHORTEST_REST_SECONDS, longest)
 
@@ -176,6 +192,9 @@ class Metronome:
         if self._has_backfills:
             backfills.advance()
 
+    def _advance_bulk(self) -> None:
+        self._has_bulk = advance.advance()
+
     def _let_go(self) -> None:
         """What waits for executions that ended unseen; the ends that were seen let go at once."""
         now = time.monotonic()
@@ -194,8 +213,16 @@ class Metronome:
 
     def _keep_house(self) -> None:
         self._kept_house_at = time.monotonic()
-        for duty in (self._end_expired, pauses.end_over, self._let_go, self._advance_backfills):
+        for duty in (
+            self._end_expired,
+            pauses.end_over,
+            self._let_go,
+            self._advance_backfills,
+            tending.tend_incidents,
+            self._corrections.make_when_due,
+        ):
             self._try(duty)
+        self._try(self._advance_bulk)
         problem = ""
         try:
             epoch.keep()
@@ -220,11 +247,12 @@ class CadenzaScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library 
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """One round of the dispatcher, then at most one maintenance job; seconds to sleep."""
-        wait = self.metronome.beat()
-        if not self.metronome.is_broker_away:
-            if time.monotonic() >= self._maintain_at:
-                self._maintain_at = time.monotonic() + self._maintain(*args, **kwargs)
-            wait = min(wait, self._maintain_at - time.monotonic())
+        with last_round.whole():
+            wait = self.metronome.beat()
+            if not self.metronome.is_broker_away:
+                if time.monotonic() >= self._maintain_at:
+                    self._maintain_at = time.monotonic() + self._maintain(*args, **kwargs)
+                wait = min(wait, self._maintain_at - time.monotonic())
         return max(0.0, min(wait, env.tick_seconds))
 
     def _maintain(self, *args: Any, **kwargs: Any) -> float:

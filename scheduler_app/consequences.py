@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -16,6 +16,8 @@ from django.db import transaction
 
 from config.env import env
 from errors_app import recovery
+from errors_app.incidents import recovering
+from errors_app.incidents.recovering import Success
 from executions_app import prepared
 from executions_app.states import ExecutionStatus
 from scheduler_app import admission, schedules
@@ -31,7 +33,10 @@ WITH taken AS MATERIALIZED (
 DELETE FROM outcome_inbox WHERE id = ANY(ARRAY(SELECT id FROM taken))
 RETURNING execution_id, schedule_id::text, status, duration_ms, completed_at,
     -- In the order of its index: no plan then reads all schedules to find that none is dependent.
-    (SELECT id FROM task_schedules WHERE trigger_type = 'dependent' ORDER BY id LIMIT 1) IS NOT NULL
+    (SELECT id FROM task_schedules WHERE trigger_type = 'dependent' ORDER BY id LIMIT 1)
+        IS NOT NULL,
+    (SELECT id FROM incidents WHERE status IN ('open', 'acknowledged') AND recovers_at IS NULL
+     ORDER BY schedule_id LIMIT 1) IS NOT NULL
 """
 WITH_ERRORS: Final = """
 SELECT DISTINCT execution_id FROM error_records WHERE execution_id = ANY(%s::uuid[])
@@ -95,6 +100,8 @@ def draw(*, limit: int | None = None) -> int:
         outcomes: list[Outcome] = sorted((row[:5] for row in taken), key=lambda row: row[4])
         if outcomes:
             _settle(outcomes)
+            if taken[0][6]:
+                recovering.note_successes(_successes(outcomes))
             tallies = _tallies(outcomes)
             waiting = dependents.lock(list(tallies)) if taken[0][5] else Waiting()
             task_types, freed = _count(tallies)
@@ -120,6 +127,18 @@ def _settle(outcomes: Sequence[Outcome]) -> None:
     if with_errors:
         status_of = {row[0]: row[2] for row in outcomes}
         recovery.settle({row[0]: status_of[row[0]] for row in with_errors})
+
+
+def _successes(outcomes: Sequence[Outcome]) -> list[Success]:
+    """Of each schedule the completed execution that began last."""
+    newest: dict[str, Success] = {}
+    for _, schedule_id, status, duration_ms, completed_at in outcomes:
+        if schedule_id is not None and status == ExecutionStatus.COMPLETED:
+            began_at = completed_at - timedelta(milliseconds=duration_ms or 0)
+            known = newest.get(schedule_id)
+            if known is None or known.began_at < began_at:
+                newest[schedule_id] = Success(schedule_id, began_at, completed_at)
+    return list(newest.values())
 
 
 def _tallies(outcomes: Sequence[Outcome]) -> dict[str, _Tally]:

@@ -28,7 +28,6 @@ from scheduler_app.ahead import Ahead
 from scheduler_app.careful import Written
 from scheduler_app.due import Due
 from scheduler_app.fires import Planned
-from scheduler_app.limiting import unique
 from scheduler_app.models import Schedule
 from scheduler_app.prediction import predictions
 
@@ -225,12 +224,8 @@ def release_due(*, done: Round | None = None, ids: Sequence[UUID] | None = None)
 
 
 def release_held(held: holds.Held) -> int:
-    """Queue and publish what was held back and may go now; answers how many went.
-
-    What waited for another execution of its key is due again, and goes with what is due.
-    """
+    """Queue and publish what was held for want of room and may go now; answers how many went."""
     with transaction.atomic():
-        unique.release(limit=env.scheduler_batch_size)
         released = held.release(limit=env.scheduler_batch_size)
         _mark_retrying(released)
     _publish(released, Round())

@@ -83,7 +83,7 @@ def replace(schedule: Schedule, definition: Definition, actor: Actor) -> None:
     if is_moved:
         pauses.settle(schedule, now=now)
     fill(schedule, definition)
-    if changed.intersection(MOVES_ANCHOR):
+    if moves_anchor({name: before.get(name) for name in changed}):
         schedule.anchor_at = first_run.anchor(schedule, now)
     if is_moved:
         schedule.next_run_at = first_run.of(schedule, now)
@@ -100,6 +100,14 @@ def replace(schedule: Schedule, definition: Definition, actor: Actor) -> None:
         before={name: before.get(name) for name in changed},
         after={name: after[name] for name in changed},
     )
+
+
+def moves_anchor(before: Mapping[str, Any]) -> bool:
+    """True if a change from these words begins a new grid: to be switched off keeps the old one.
+
+    The fires of the time that it is off are those of the grid that it had.
+    """
+    return any(name in before and before[name] is not True for name in MOVES_ANCHOR)
 
 
 def current(schedule: Schedule) -> Definition:

@@ -31,11 +31,15 @@ _UNITS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class ExplainedFire:
-    """One fire as text: `...Z`, the local clock in ISO 8601 without offset, and `+02:00`."""
+    """One fire as text: `...Z`, the local clock in ISO 8601 without offset, and `+02:00`.
+
+    `starts_at` is when it may start, `...Z`: later than `utc` where it waits for an opening.
+    """
 
     utc: str
     local: str
     offset: str
+    starts_at: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,7 @@ def explain(expression: str, tz: str, *, after: datetime, count: int) -> Explana
     upcoming = list(islice(next_run.fires(rule, zone, after=after), count))
     return Explanation(
         sentence=f"{_cron_sentence(rule)} ({tz})",
-        fires=tuple(_explained(fire, zone) for fire in upcoming),
+        fires=tuple(explained(fire, zone) for fire in upcoming),
         warnings=tuple(_warnings(rule, zone, after, upcoming)),
     )
 
@@ -80,7 +84,7 @@ def preview(
     zone = next_run.zone(tz)
     rule = parse_rule(schedule_type, schedule_config, anchor_at=after)
     upcoming = islice(next_run.fires(rule, zone, after=after), count)
-    fires = tuple(_explained(fire, zone) for fire in upcoming)
+    fires = tuple(explained(fire, zone) for fire in upcoming)
     return Explanation(
         sentence=describe(schedule_type, schedule_config, tz),
         fires=fires,
@@ -202,13 +206,19 @@ def _date(local: datetime) -> str:
     return f"{local:%A} {local.day} {local:%B} {local.year}"
 
 
-def _explained(fire: datetime, zone: ZoneInfo) -> ExplainedFire:
+def explained(fire: datetime, zone: ZoneInfo, starts_at: datetime | None = None) -> ExplainedFire:
+    """A fire in UTC as text; without `starts_at` it starts when it fires."""
     local = fire.astimezone(zone)
     return ExplainedFire(
-        utc=f"{fire.replace(tzinfo=None).isoformat()}Z",
+        utc=_utc(fire),
         local=local.replace(tzinfo=None).isoformat(),
         offset=f"{local:%z}"[:3] + ":" + f"{local:%z}"[3:5],
+        starts_at=_utc(starts_at or fire),
     )
+
+
+def _utc(instant: datetime) -> str:
+    return f"{instant.astimezone(UTC).replace(tzinfo=None).isoformat()}Z"
 
 
 def _duration(interval: timedelta) -> str:

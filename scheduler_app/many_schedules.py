@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from executions_app.command_problems import CommandProblem, Exit
 from executions_app.commands import Answer, Options
 from scheduler_app.api.filters import ScheduleFilter
-from scheduler_app.bulk import Done
+from scheduler_app.bulk.at_once import Done
 from scheduler_app.commands import invalid
 from scheduler_app.definition import Problem
 from scheduler_app.models import Schedule

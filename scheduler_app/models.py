@@ -17,6 +17,7 @@ from django.db.models.functions import Now
 
 from executions_app.models import one_of
 from executions_app.states import Priority
+from scheduler_app.models_bulk import BulkOperation as BulkOperation
 from scheduler_app.models_calendars import BusinessCalendar as BusinessCalendar
 from scheduler_app.models_events import EventCursor as EventCursor
 from scheduler_app.models_events import EventListener as EventListener
@@ -242,6 +243,13 @@ class FireRecord(models.Model):
             models.CheckConstraint(
                 name="fire_reason_known", condition=one_of("reason", FireReason)
             ),
+        ]
+        indexes = [
+            models.Index(
+                name="fire_missed",
+                fields=["id"],
+                condition=Q(reason__in=["missed_coalesced", "missed_too_old"]),
+            )
         ]
 
     def __str__(self) -> str:

@@ -90,14 +90,14 @@ class Overview:
 def read(user: AbstractUser, *, now: datetime) -> Overview:
     """One look, as far as `user` may see; the health strip is the same for everybody."""
     state = system.read()
-    active, oldest_queued = _active(user)
+    active = _active(user)
     recent, minutes, is_partial = _recent(user, now)
     return Overview(
         now=now,
-        signs=vital_signs.read(state, oldest_queued, now=now),
+        signs=vital_signs.read(state, active.oldest_queued, now=now),
         problem=state.problem,
         counts=[
-            _count(status, active.get(status, 0), is_partial=False, span="now")
+            active.count(status)
             if status in ACTIVE
             else _count(status, recent.get(status, 0), is_partial=is_partial, span="last hour")
             for status in ORDER
@@ -120,16 +120,32 @@ def _only_own(user: AbstractUser) -> str:
     return "true" if user.is_superuser else "owner_id = %(owner)s"
 
 
-def _active(user: AbstractUser) -> tuple[dict[str, int], datetime | None]:
-    one = f"""(SELECT status, queued_at FROM task_executions
+@dataclass(frozen=True, slots=True)
+class _Active:
+    """How many executions stand in each state that is no end, and how many of them are held."""
+
+    numbers: dict[str, int]
+    oldest_queued: datetime | None
+    held: int
+
+    def count(self, status: str) -> Count:
+        is_told = status == ExecutionStatus.PENDING and self.held
+        span = f"now, {self.held} held" if is_told else "now"
+        return _count(status, self.numbers.get(status, 0), is_partial=False, span=span)
+
+
+def _active(user: AbstractUser) -> _Active:
+    one = f"""(SELECT status, queued_at, held_by FROM task_executions
         WHERE status = '{{}}' AND {_only_own(user)} LIMIT {MOST_COUNTED + 1})"""  # noqa: S608  constants
     union = " UNION ALL ".join(one.format(status.value) for status in sorted(ACTIVE))
     rows = query(
-        f"SELECT status, count(*), min(queued_at) FROM ({union}) AS active GROUP BY status",  # noqa: S608  constants
+        f"""SELECT status, count(*), min(queued_at), count(*) FILTER (WHERE held_by <> '')
+        FROM ({union}) AS active GROUP BY status""",  # noqa: S608  constants
         {"owner": user.pk},
     )
-    oldest = {status: at for status, _, at in rows}.get(ExecutionStatus.QUEUED)
-    return {status: number for status, number, _ in rows}, oldest
+    oldest = {status: at for status, _, at, _ in rows}.get(ExecutionStatus.QUEUED)
+    numbers = {status: number for status, number, *_ in rows}
+    return _Active(numbers, oldest, held=sum(row[3] for row in rows))
 
 
 def _recent(

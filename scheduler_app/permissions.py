@@ -6,29 +6,13 @@ from typing import Final
 
 from django.contrib.auth.models import AbstractUser
 
-from executions_app.states import SchedulerException
+from executions_app.permissions import OPERATOR as OPERATOR
+from executions_app.permissions import OperatorNeeded as OperatorNeeded
+from executions_app.permissions import check_operator as check_operator
+from executions_app.permissions import is_operator as is_operator
 
-OPERATOR: Final = "operator"
-"""The group; staff and superusers are operators without it."""
 FOR_OPERATORS: Final = frozenset({"shell_command"})
 """Task types that run with the rights of the worker itself."""
-
-
-class OperatorNeeded(SchedulerException):
-    """The act is an operator's."""
-
-
-def is_operator(user: AbstractUser) -> bool:
-    """True for staff, superusers and members of the group `operator`."""
-    if user.is_staff or user.is_superuser:
-        return True
-    return user.groups.filter(name=OPERATOR).exists()
-
-
-def check_operator(user: AbstractUser, act: str) -> None:
-    """Raise OperatorNeeded unless `user` is one; `act` is what they want, as in "stop it"."""
-    if not is_operator(user):
-        raise OperatorNeeded(f"Only operators may {act}; ask one, or for the role {OPERATOR!r}")
 
 
 def check_task_type(user: AbstractUser, task_type: str) -> None:

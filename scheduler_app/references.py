@@ -12,6 +12,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.db import connection
+from django.db.models import QuerySet
 
 from executions_app.states import SchedulerException
 from scheduler_app.definition import Definition, InvalidDefinition, Problem
@@ -75,10 +76,19 @@ def _words(definition: Definition) -> dict[str, Any]:
     return parsed.model_dump(mode="json")
 
 
-def _calendar_id(reference: str, owner_id: int) -> UUID | None:
+def calendar(reference: str, *, owner_id: int) -> BusinessCalendar | None:
+    """The calendar of a name or an id, among those of an owner; None if there is none."""
+    return _calendars(reference, owner_id).first()
+
+
+def _calendars(reference: str, owner_id: int) -> QuerySet[BusinessCalendar]:
     own = BusinessCalendar.objects.filter(owner_id=owner_id)
     as_id = _as_uuid(reference)
-    chosen = own.filter(name=reference) if as_id is None else own.filter(id=as_id)
+    return own.filter(name=reference) if as_id is None else own.filter(id=as_id)
+
+
+def _calendar_id(reference: str, owner_id: int) -> UUID | None:
+    chosen = _calendars(reference, owner_id)
     # Locked: who deletes it now waits, and then finds the schedule that follows it.
     return chosen.select_for_update(no_key=True).values_list("id", flat=True).first()
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models import F
 
+from errors_app.incidents import telling
 from executions_app import audit, clock, events, ids
 from executions_app.audit import Actor
 from executions_app.states import SchedulerException, Trigger
@@ -77,31 +79,29 @@ def update(
     return edits.locked(schedule_id, replace, before=hold)
 
 
-def _change(schedule_id: UUID, changes: Mapping[str, Any], actor: Actor) -> Schedule:
-    def change(schedule: Schedule) -> None:
-        edits.replace(schedule, current(schedule).model_copy(update=dict(changes)), actor)
-
-    return edits.locked(schedule_id, change)
-
-
 def enable(schedule_id: UUID, *, actor: Actor) -> Schedule:
     """Fire again from now on; an interval starts a new grid at this instant.
 
     One that had paused itself may fail as often again before it does so the next time.
     """
+    return edits.locked(schedule_id, partial(put_on, actor=actor))
 
-    def change(schedule: Schedule) -> None:
-        if is_failing(schedule):
-            schedule.consecutive_failures = 0
-        changes = {"enabled": True, "pause_reason": "", "paused_until": None}
-        edits.replace(schedule, current(schedule).model_copy(update=changes), actor)
 
-    return edits.locked(schedule_id, change)
+def put_on(schedule: Schedule, *, actor: Actor) -> None:
+    """As `enable`, in the transaction that has locked the schedule."""
+    if is_failing(schedule):
+        schedule.consecutive_failures = 0
+    changes = {"enabled": True, "pause_reason": "", "paused_until": None}
+    edits.replace(schedule, current(schedule).model_copy(update=changes), actor)
 
 
 def disable(schedule_id: UUID, *, actor: Actor) -> Schedule:
     """No fires until somebody enables it."""
-    return _change(schedule_id, {"enabled": False}, actor)
+
+    def change(schedule: Schedule) -> None:
+        edits.replace(schedule, current(schedule).model_copy(update={"enabled": False}), actor)
+
+    return edits.locked(schedule_id, change)
 
 
 def pause(schedule_id: UUID, *, reason: str, until: datetime | None, actor: Actor) -> Schedule:
@@ -109,11 +109,17 @@ def pause(schedule_id: UUID, *, reason: str, until: datetime | None, actor: Acto
 
     Raises InvalidDefinition when `until` has passed.
     """
+    check_until(until)  # before what is due is fired
+    return edits.locked(schedule_id, partial(put_off, reason=reason, until=until, actor=actor))
+
+
+def put_off(schedule: Schedule, *, reason: str, until: datetime | None, actor: Actor) -> None:
+    """As `pause`, in the transaction that has locked the schedule."""
     check_until(until)
     changes: dict[str, Any] = {"pause_reason": reason, "paused_until": until}
     if until is None:
         changes["enabled"] = False
-    return _change(schedule_id, changes, actor)
+    edits.replace(schedule, current(schedule).model_copy(update=changes), actor)
 
 
 def check_until(until: datetime | None) -> None:
@@ -133,7 +139,9 @@ def pause_failing(schedule_ids: Iterable[UUID | str]) -> list[UUID]:
     )
     failing = list(chosen.order_by("id").select_for_update())
     for schedule in failing:
-        reason = f"paused by itself after {schedule.consecutive_failures} failures in a row"
+        failures = f"{schedule.consecutive_failures} failures in a row"
+        last = telling.last_failure(schedule.id)
+        reason = f"paused by itself after {failures}{last and f'; the last: {last}'}"
         changes = {"enabled": False, "pause_reason": reason}
         try:
             paused = current(schedule).model_copy(update=changes)

@@ -26,12 +26,16 @@ class Slots:
 
 @dataclass(frozen=True, slots=True)
 class SchedulerStatus:
-    """One look; `due` counts schedules and pending executions whose time has come."""
+    """One look; `due` counts schedules and pending executions whose time has come.
+
+    `held` are executions that wait for room, for a key or for others of their schedule.
+    """
 
     state: str
     scheduler_running: bool
     last_tick_at: datetime | None
     due: int
+    held: int
     running: int
     queued: dict[str, int]
     slots: Slots
@@ -39,12 +43,13 @@ class SchedulerStatus:
 
 
 def read(*, now: datetime) -> SchedulerStatus:
-    """The state of the system, from PostgreSQL alone, in five statements."""
+    """The state of the system, from PostgreSQL alone, in six statements."""
     state = system.read()
     due = Schedule.objects.filter(enabled=True, next_run_at__lte=now).count()
     due += Execution.objects.filter(
         status=ExecutionStatus.PENDING, held_by="", due_at__lte=now
     ).count()
+    held = Execution.objects.filter(status=ExecutionStatus.PENDING).exclude(held_by="").count()
     queued = dict.fromkeys(PRIORITY_QUEUES, 0)
     running = agents = 0
     started = Execution.objects.filter(status__in=[ExecutionStatus.QUEUED, ExecutionStatus.RUNNING])
@@ -63,6 +68,7 @@ def read(*, now: datetime) -> SchedulerStatus:
         scheduler_running=state.scheduler_running,
         last_tick_at=state.scheduler_last_tick_at,
         due=due,
+        held=held,
         running=running,
         queued=queued,
         slots=Slots(used=agents, max=limits_in_force.fresh().by_key[AGENTS].most),

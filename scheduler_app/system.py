@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from django.db import transaction
 
@@ -10,6 +11,8 @@ from executions_app import audit, clock, events
 from executions_app.models import SystemState
 from executions_app.states import SystemStatus
 from scheduler_app.models import Schedule
+
+SURE_SECONDS: Final = 5.0  # beats that disagree about Redis must not take turns in saying so
 
 
 def read() -> SystemState:
@@ -49,12 +52,19 @@ def _switch(actor: audit.Actor, *, is_running: bool) -> SystemState:
 
 
 def note_tick(*, problem: str, now: datetime) -> SystemState:
-    """Record that a beat looked at the clock, and what kept it from dispatching, if anything."""
+    """Record that a beat looked at the clock, and what kept it from dispatching, if anything.
+
+    A problem is over once no beat has had it for SURE_SECONDS.
+    """
     with transaction.atomic():
         state = SystemState.objects.select_for_update().get()
         state.scheduler_last_tick_at = now
-        state.save(update_fields=["scheduler_last_tick_at"])
-        _settle_status(state, problem=problem)
+        if problem:
+            state.problem_seen_at = now
+        state.save(update_fields=["scheduler_last_tick_at", "problem_seen_at"])
+        last_at = state.problem_seen_at
+        is_over = last_at is None or now - last_at >= timedelta(seconds=SURE_SECONDS)
+        _settle_status(state, problem=problem or ("" if is_over else state.problem))
     return state
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.db import connection
 
-from executions_app import ids, wording
-from executions_app.models import SystemState
+from executions_app import presence, wording
+from executions_app.models import ProcessKind, SystemState
 from scheduler_app import queues
 
-SEEN_LATELY: Final = timedelta(minutes=1)
-NEWEST: Final = timedelta(hours=1)
+MOST_FIRING: Final = 100
 TICK_LATE: Final = timedelta(seconds=5)
 TICK_LOST: Final = timedelta(seconds=30)
 QUEUE_SLOW: Final = timedelta(seconds=30)
@@ -32,11 +32,12 @@ class Sign:
 
 
 def read(state: SystemState, oldest_queued: datetime | None, *, now: datetime) -> list[Sign]:
-    """The signs in the order of the strip; two small statements and one word with Redis."""
+    """The signs in the order of the strip; three small statements and one word with Redis."""
     return [
         Sign("Scheduler", state.status, TONES[state.status], state.problem),
         _tick(state.scheduler_last_tick_at, now),
         _workers(now),
+        _alerts(),
         _oldest_queued(oldest_queued, now),
         _database(),
         _redis(),
@@ -53,22 +54,23 @@ def _tick(last_at: datetime | None, now: datetime) -> Sign:
 
 
 def _workers(now: datetime) -> Sign:
-    rows = query(
-        """
-        SELECT count(DISTINCT worker_id) FROM (
-            (SELECT worker_id FROM task_executions
-             WHERE status = 'running' AND heartbeat_at > %(since)s LIMIT 1000)
-            UNION ALL
-            (SELECT worker_id FROM (
-                SELECT worker_id, started_at FROM task_executions
-                WHERE id >= %(floor)s ORDER BY id DESC LIMIT 1000) AS newest
-             WHERE started_at > %(since)s)
-        ) AS seen WHERE worker_id <> ''
-        """,
-        {"since": now - SEEN_LATELY, "floor": ids.floor(now - NEWEST)},
+    alive = Counter(one.kind for one in presence.living(now=now))
+    workers, beats = alive[ProcessKind.WORKER], alive[ProcessKind.BEAT]
+    detail = f"beats: {beats}, web: {alive[ProcessKind.WEB]}"
+    if not workers:
+        return Sign("Workers", "none", "bad", f"No worker lives: start one; {detail}")
+    return Sign("Workers", f"{workers} alive", "ok", detail)
+
+
+def _alerts() -> Sign:
+    firing = query(
+        "SELECT severity FROM alerts WHERE status = 'firing' LIMIT %(most)s", {"most": MOST_FIRING}
     )
-    number = int(rows[0][0])
-    return Sign("Workers", f"{number} seen", "ok", "Those that ran something in the last minute")
+    if not firing:
+        return Sign("Alerts", "none", "ok")
+    is_grave = any(severity in {"high", "critical"} for (severity,) in firing)
+    shown = f"{len(firing)}+" if len(firing) == MOST_FIRING else str(len(firing))
+    return Sign("Alerts", f"{shown} firing", "bad" if is_grave else "warn", "manage.py alerts list")
 
 
 def _oldest_queued(since: datetime | None, now: datetime) -> Sign:

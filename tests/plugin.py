@@ -46,7 +46,7 @@ def own_a_folder(configured: str) -> embedded.Owner:
     raise AssertionError
 
 
-class _Together(LoadScopeScheduling):
+class _Together(LoadScopeScheduling):  # type: ignore[misc]  # the library has no types
     """Gives each free worker the next test; those that share what is dear to make go together."""
 
     @override

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,8 +52,11 @@ class Process:
     child: subprocess.Popen[bytes] | None = None
     is_wanted: bool = False
     deaths: int = 0
+    log_begins: int = 0  # bytes: what stands before was written by an earlier life
+    blows: Counter[str] = field(default_factory=Counter)
 
     def start(self) -> None:
+        self.log_begins = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as output:
             self.child = subprocess.Popen(
                 self.argv,
@@ -76,6 +80,8 @@ class Process:
     def kill(self) -> None:
         """SIGKILL to the process and all of its group."""
         self.is_wanted = False
+        if self.is_alive():
+            self.blows["killed"] += 1
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
@@ -89,6 +95,7 @@ class Process:
         self._end(signal.SIGKILL)
 
     def pause(self) -> None:
+        self.blows["paused"] += 1
         os.kill(self.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -98,6 +105,7 @@ class Process:
         """Start it again if it died by itself."""
         if self.is_wanted and not self.is_alive():
             self.deaths += 1
+            self.blows["died"] += 1
             self.start()
 
     def tail(self, lines: int = 25) -> str:
@@ -140,19 +148,29 @@ class System:
         self.until(self._redis_answers, what="Redis answers")
         return server
 
-    def beat(self, name: str = "beat") -> Process:
+    def beat(self, name: str = "beat", **environment: str) -> Process:
         """Start a beat; answers once it has looked at the clock."""
         celery = [sys.executable, "-m", "celery", "-A", "config.celery", "beat"]
         options = ["-S", "scheduler_app.beat.CadenzaScheduler", "-l", "INFO", "--pidfile="]
         schedule = ["-s", str(self.folder / f"{name}.schedule")]
-        return self._process(name, [*celery, *options, *schedule])
+        return self._process(name, [*celery, *options, *schedule], **environment)
 
-    def worker(self, name: str = "worker", *, threads: int = 1, pool: str = "threads") -> Process:
+    def worker(
+        self,
+        name: str = "worker",
+        *,
+        threads: int = 1,
+        pool: str = "threads",
+        queues: str = ALL_QUEUES,
+        **environment: str,
+    ) -> Process:
         """Start a worker of the io shape, or with `pool="prefork"` of the process shape."""
         celery = [sys.executable, "-m", "celery", "-A", "config.celery", "worker"]
-        shape = ["-P", pool, "-c", str(threads), "-Q", ALL_QUEUES, "-n", f"{name}@%h"]
+        shape = ["-P", pool, "-c", str(threads), "-Q", queues, "-n", f"{name}@%h"]
         quiet = ["-l", "INFO", "--without-gossip", "--without-mingle"]
-        return self._process(name, [*celery, *shape, *quiet], CADENZA_ROLE=ROLES[pool])
+        return self._process(
+            name, [*celery, *shape, *quiet], CADENZA_ROLE=ROLES[pool], **environment
+        )
 
     def _process(self, name: str, argv: list[str], **environment: str) -> Process:
         process = self.processes.get(name)
@@ -182,9 +200,8 @@ class System:
 
     @staticmethod
     def _has_begun(process: Process) -> bool:
-        words = process.log.read_text(errors="replace")
-        starts = max(words.rfind(" is starting."), words.rfind("--- [config]"), 0)
-        return any(sign in words[starts:] for sign in ("ready.", "beat: Starting"))
+        words = process.log.read_bytes()[process.log_begins :]
+        return any(sign in words for sign in (b"ready.", b"beat: Starting"))
 
     def until(self, look: Callable[[], Found | None], *, what: str, seconds: float = 30.0) -> Found:
         """The first true answer of `look`; fails with the logs when `seconds` have passed."""
@@ -215,6 +232,10 @@ class System:
             return []
         written, _, _ = self.journal.read_text().rpartition("\n")
         return [json.loads(line) for line in written.splitlines()]
+
+    def blows(self) -> Counter[str]:
+        """How often its processes were killed or paused, or died by themselves."""
+        return sum((one.blows for one in self.processes.values()), Counter())
 
     def resume(self) -> None:
         """Let whatever a test has paused go on."""

@@ -1,12 +1,18 @@
-"""The ends of one claimed execution, as the runner brings them about for many."""
+"""What is done to executions: queued where no limit stands, and ended as the runner ends many."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import UUID
 
-from executions_app import lifecycle
+from executions_app import holding, lifecycle
+from executions_app.holding import Limited
 from executions_app.ledger import Claimed, Leave
+from executions_app.outbox import Message
 from executions_app.states import Outcome
+
+NO_LIMITS: Final = Limited(are_all=False, queues=(), task_types=(), are_keyed=False, own="false")
 
 
 def complete(claimed: Claimed, *, output: Any, outcome: Outcome = Outcome.OK) -> None:
@@ -22,6 +28,12 @@ def cancelled(claimed: Claimed) -> None:
 def hand_back(claimed: Claimed) -> None:
     """Return it unstarted; raises LostRace if the lease is gone."""
     _leave(lifecycle.return_unstarted(claimed))
+
+
+def queue_due(*, limit: int, ids: Sequence[UUID] | None = None) -> list[tuple[Message, int]]:
+    """Queue what is due, each with the attempts made so far, as if there were no limits."""
+    due = holding.release(NO_LIMITS, limit=limit, ids=ids)
+    return [(one.message(), one.attempt) for one in due]
 
 
 def _leave(move: Leave) -> None:

@@ -3,46 +3,48 @@
 A call ends by its deadline whatever the peer does, keeps at most so many bytes of the answer, goes
 only where `addresses` allows, follows at most three redirects under the same rules, and fails with
 a HandlerError that says whether another try may help. An answer of any status is a result here.
+Each origin on the way is asked for by its breaker: one that fails is left alone for a while.
 """
 
 from __future__ import annotations
 
-import http.client
 import json
+import logging
 import os
 import re
-import ssl
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Final
+from typing import Final, Self
 
 import urllib3.exceptions
-from pydantic import JsonValue, TypeAdapter
+from pydantic import JsonValue
 from urllib3 import BaseHTTPResponse, HTTPHeaderDict
 
 from agents_app.clients.addresses import AllowList
+from agents_app.clients.answers import Response as Response
+from agents_app.clients.answers import shown_headers, understood
+from agents_app.clients.failures import typed
 from agents_app.clients.outgoing import Outgoing, Query, checked_url, shown, target
 from agents_app.clients.patience import Patience, patience
 from agents_app.clients.redirects import MOST_REDIRECTS, next_request
 from agents_app.clients.transport import PinnedConnections
 from config.env import env
+from errors_app.breakers import local
+from errors_app.breakers.local import Breakers, Call
 from errors_app.taxonomy import ErrorClass, HandlerError
-from executions_app.scrub import SCRUBBED, is_secret_name
 
 DEFAULT_HEADERS: Final = {"User-Agent": "Cadenza", "Accept-Encoding": "gzip, deflate"}
-MOST_HEADERS: Final = 50
-MOST_HEADER_CHARACTERS: Final = 1024
 # What is read beside the body: headers, the transfer coding, a compressed body that hardly shrank.
 WIRE_MARGIN_BYTES: Final = 1024 * 1024
 SHORT_BODY_BYTES: Final = 16 * 1024
 
-JSON: Final[TypeAdapter[JsonValue]] = TypeAdapter(JsonValue)
+logger = logging.getLogger(__name__)
+
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 _HEADER_VALUE: Final = re.compile(r"(?:[\x21-\x7e\xa0-\xff][\t\x20-\x7e\xa0-\xff]{0,8191})?")
-_CHARSET: Final = re.compile(r"charset=[\"']?([\w.:-]{1,40})", re.IGNORECASE)
 # These steer the connection and not the request; a caller who sets them can smuggle another one.
 _OURS: Final = frozenset(
     (
@@ -55,7 +57,11 @@ _OURS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One call; `json` is sent as JSON if `body` is None and it is not None."""
+    """One call; `json` is sent as JSON if `body` is None and it is not None.
+
+    `breaker`: the key of the endpoint's own breaker; empty: each origin's, None: none is asked.
+    `expected`: statuses from 500 on that say nothing against the endpoint.
+    """
 
     method: str
     url: str
@@ -64,26 +70,8 @@ class Request:
     json: JsonValue = None
     body: bytes | None = None
     max_redirects: int = MOST_REDIRECTS
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Response:
-    """What came back. `body` is JSON where the peer says so and it is, else text, else null."""
-
-    status: int
-    headers: dict[str, str]
-    body: JsonValue
-    truncated: bool
-    elapsed_ms: int
-
-    def as_json(self) -> dict[str, JsonValue]:
-        return {
-            "status": self.status,
-            "headers": {**self.headers},
-            "body": self.body,
-            "truncated": self.truncated,
-            "elapsed_ms": self.elapsed_ms,
-        }
+    breaker: str | None = ""
+    expected: frozenset[int] = frozenset()
 
 
 def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -96,11 +84,30 @@ def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return dict(headers)
 
 
+class _Unguarded:
+    """A call that no breaker asks about."""
+
+    def answered(self, status: int) -> None:
+        del status
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+UNGUARDED: Final = _Unguarded()
+AnyCall = Call | _Unguarded
+Answer = tuple[int, HTTPHeaderDict, bytes, bool]
+
+
 class Door:
     """Calls endpoints over connections that are kept and shared by all threads of the process."""
 
-    def __init__(self, outbound_allow: list[str]) -> None:
+    def __init__(self, outbound_allow: list[str], breakers: Breakers | None = None) -> None:
         self._connections = PinnedConnections(AllowList(outbound_allow))
+        self._breakers = breakers
 
     def fetch(
         self,
@@ -113,45 +120,66 @@ class Door:
         """Make the call within `timeout` seconds and keep `max_bytes` of the body, unpacked.
 
         `check` is called at least once a second; what it raises ends the call. Raises
-        HandlerError: transient (no connection, connection lost), timeout, permanent (address
-        refused, certificate, redirects), malformed (no HTTP).
+        HandlerError: transient (no connection, connection lost, breaker open), timeout, permanent
+        (address refused, certificate, redirects), malformed (no HTTP).
         """
         began = time.monotonic()
         limit = Patience(timeout=timeout, max_bytes=2 * max_bytes + WIRE_MARGIN_BYTES, check=check)
         token = patience.set(limit)
-        prepared = _prepare(request)
         try:
             status, headers, body, is_truncated = self._follow(
-                prepared, max_redirects=request.max_redirects, max_bytes=max_bytes
+                request, timeout=timeout, max_bytes=max_bytes
             )
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise _typed(error, prepared) from error
         finally:
             patience.reset(token)
+        elapsed_ms = round((time.monotonic() - began) * 1000)
+        _note(request, status, elapsed_ms)
         return Response(
             status=status,
-            headers=_shown_headers(headers),
-            body=_understood(body, headers, is_truncated=is_truncated),
+            headers=shown_headers(headers),
+            body=understood(body, headers, is_truncated=is_truncated),
             truncated=is_truncated,
-            elapsed_ms=round((time.monotonic() - began) * 1000),
+            elapsed_ms=elapsed_ms,
         )
 
-    def _follow(
-        self, request: Outgoing, *, max_redirects: int, max_bytes: int
-    ) -> tuple[int, HTTPHeaderDict, bytes, bool]:
-        for redirects_left in range(max_redirects, -1, -1):
-            with closing(self._connections.send(request)) as raw:
-                following = _redirected(request, raw) if max_redirects else None
+    def _follow(self, request: Request, *, timeout: float, max_bytes: int) -> Answer:
+        sent = _prepare(request)
+        breaker = request.breaker
+        for redirects_left in range(request.max_redirects, -1, -1):
+            with self._guarded(sent, breaker, timeout=timeout, expected=request.expected) as call:
+                answer = self._exchange(sent, call, request=request, max_bytes=max_bytes)
+            if not isinstance(answer, Outgoing):
+                return answer
+            if redirects_left:
+                sent, breaker = answer, None if breaker is None else ""
+        raise HandlerError(
+            f"{shown(sent.target.url)} redirected more than {request.max_redirects} times",
+            error_class=ErrorClass.PERMANENT,
+        )
+
+    def _guarded(
+        self, sent: Outgoing, breaker: str | None, *, timeout: float, expected: frozenset[int]
+    ) -> AnyCall:
+        if self._breakers is None or breaker is None:
+            return UNGUARDED
+        key = breaker or sent.target.origin_url
+        return self._breakers.call(key, seconds=timeout, expected=expected)
+
+    def _exchange(
+        self, sent: Outgoing, call: AnyCall, *, request: Request, max_bytes: int
+    ) -> Answer | Outgoing:
+        """Send once and read the answer, or what to send next."""
+        try:
+            with closing(self._connections.send(sent)) as raw:
+                call.answered(raw.status)
+                following = _redirected(sent, raw) if request.max_redirects else None
                 if following is None:
                     body = raw.read(max_bytes + 1, decode_content=True)
                     return raw.status, raw.headers, body[:max_bytes], len(body) > max_bytes
-                if redirects_left:
-                    raw.read(SHORT_BODY_BYTES)  # read to its end, the connection can be kept
-                    request = following
-        raise HandlerError(
-            f"{shown(request.target.url)} redirected more than {max_redirects} times",
-            error_class=ErrorClass.PERMANENT,
-        )
+                raw.read(SHORT_BODY_BYTES)  # read to its end, the connection can be kept
+                return following
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            raise typed(error, sent) from error
 
     def close(self) -> None:
         """Close the connections that are kept."""
@@ -161,12 +189,26 @@ class Door:
 @lru_cache(maxsize=1)
 def _door_of_process(pid: int) -> Door:
     del pid
-    return Door(env.outbound_allow)
+    return Door(env.outbound_allow, local.of_this_process())
 
 
 def door() -> Door:
     """The door of this process; a forked child opens its own."""
     return _door_of_process(os.getpid())
+
+
+def _note(request: Request, status: int, elapsed_ms: int) -> None:
+    """One line per answered call, without query, headers and bodies: they may hold secrets.
+
+    At DEBUG, since a line costs as much as the call of a fast endpoint; what failed is recorded
+    with its execution in any case.
+    """
+    if logger.isEnabledFor(logging.DEBUG):
+        logger.debug(
+            "%s %s answered %s in %s ms (request %s)",
+            *(request.method, shown(request.url), status, elapsed_ms),
+            request.headers.get("X-Request-ID", "-"),
+        )
 
 
 def _prepare(request: Request) -> Outgoing:
@@ -218,72 +260,3 @@ def _redirected(request: Outgoing, answer: BaseHTTPResponse) -> Outgoing | None:
             f"{shown(request.target.url)} redirected to where no call can go: {error}",
             error_class=ErrorClass.PERMANENT,
         ) from error
-
-
-def _typed(error: BaseException, request: Outgoing) -> HandlerError:
-    """The failure of a call in our own words: the library's hold object addresses and secrets."""
-    causes = _causes(error)
-    error_class, reason = ErrorClass.TRANSIENT, "the connection was lost"
-    for cause in causes:
-        match cause:
-            case ssl.SSLCertVerificationError():
-                error_class, reason = ErrorClass.PERMANENT, cause.verify_message
-            case ssl.SSLError():
-                reason = f"no TLS connection: {cause.reason}"
-            case urllib3.exceptions.DecodeError():
-                error_class, reason = ErrorClass.MALFORMED, "the body is not in its stated coding"
-            case http.client.RemoteDisconnected() | http.client.IncompleteRead():
-                reason = "the connection was closed before the answer was complete"
-            case http.client.HTTPException() | urllib3.exceptions.InvalidHeader():
-                error_class, reason = ErrorClass.MALFORMED, "the answer is no valid HTTP"
-            case urllib3.exceptions.NewConnectionError():
-                reason = "no connection: " + str(cause).rpartition(": ")[2]
-            case urllib3.exceptions.ConnectTimeoutError() | urllib3.exceptions.ReadTimeoutError():
-                reason = "no connection was made in time"
-            case ConnectionResetError():
-                reason = "the connection was reset"
-            case _:
-                continue
-        break
-    return HandlerError(
-        f"{request.method} {shown(request.target.url)} failed: {reason}", error_class=error_class
-    )
-
-
-def _causes(error: BaseException) -> list[BaseException]:
-    """The errors from which this one was made, the innermost first."""
-    found: list[BaseException] = []
-    queue: list[object] = [error]
-    while queue and len(found) < 20:
-        one = queue.pop(0)
-        if isinstance(one, BaseException) and one not in found:
-            found.append(one)
-            queue += [getattr(one, "reason", None), one.__cause__, one.__context__, *one.args]
-    return found[::-1]
-
-
-# Endpoints answer with the same few names.
-_is_secret: Final = lru_cache(maxsize=512)(is_secret_name)
-
-
-def _shown_headers(headers: HTTPHeaderDict) -> dict[str, str]:
-    return {
-        name.lower(): SCRUBBED if _is_secret(name) else value[:MOST_HEADER_CHARACTERS]
-        for name, value in list(headers.items())[:MOST_HEADERS]
-    }
-
-
-def _understood(body: bytes, headers: HTTPHeaderDict, *, is_truncated: bool) -> JsonValue:
-    if not body:
-        return None
-    content_type = headers.get("content-type", "")
-    if "json" in content_type.lower() and not is_truncated:
-        try:
-            return JSON.validate_json(body)
-        except ValueError:
-            pass  # or nested beyond what pydantic takes: kept as text
-    charset = _CHARSET.search(content_type)
-    try:
-        return body.decode(charset[1] if charset else "utf-8", errors="replace")
-    except LookupError:
-        return body.decode(errors="replace")

@@ -35,6 +35,12 @@ class Target:
     def origin(self) -> tuple[str, str, int]:
         return self.scheme, self.host, self.port
 
+    @property
+    def origin_url(self) -> str:
+        """The origin as one word, in which names that mean the same host are the same."""
+        host = f"[{self.host}]" if ":" in self.host else self.host.rstrip(".")
+        return f"{self.scheme}://{host}:{self.port}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outgoing:

@@ -28,6 +28,7 @@ class HttpRequestConfig(BaseModel):
     """`json` or `body`, not both; without either, the execution's parameters are sent.
 
     `expected_status`: the statuses that count as success, instead of 200 to 399.
+    `circuit_breaker`: off, the call is made whatever others show, and shows nothing to others.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -43,6 +44,7 @@ class HttpRequestConfig(BaseModel):
     timeout_ms: Annotated[int, Field(ge=1, le=86_400_000)] | None = None
     expected_status: Annotated[list[Status], Field(min_length=1)] | None = None
     follow_redirects: bool = True
+    circuit_breaker: bool = True
 
     @model_validator(mode="before")
     @classmethod
@@ -100,6 +102,8 @@ def _request(context: Context[HttpRequestConfig]) -> http.Request:
         json=body,
         body=config.body.encode() if config.body is not None else None,
         max_redirects=MOST_REDIRECTS if config.follow_redirects else 0,
+        breaker="" if config.circuit_breaker else None,
+        expected=frozenset(config.expected_status or ()),
     )
 
 

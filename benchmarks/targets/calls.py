@@ -35,7 +35,9 @@ def measure(bench: Bench) -> Measured:
     cold = f"a worker's first thousand, which makes its threads, in {first[DONE]:.2f} s"
     return Measured(
         found,
-        notes=[f"From the first message published to the last durable outcome, one process; {cold}"],
+        notes=[
+            f"From the first message published to the last durable outcome, one process; {cold}"
+        ],
     )
 
 

@@ -73,7 +73,7 @@ def demo_schedules(*, url: str, now: datetime, history: list[str]) -> list[DemoS
             {
                 "name": "demo: flaky, fails 7 times of 10",
                 **_every(seconds=10),
-                **_calls(url, "/flaky"),
+                **_calls(url, "/flaky", circuit_breaker=False),
                 "retry_policy": {**FAST_RETRIES, "max_retries": 5},
             },
             always="",
@@ -82,7 +82,7 @@ def demo_schedules(*, url: str, now: datetime, history: list[str]) -> list[DemoS
             {
                 "name": "demo: dead, given up each time",
                 **_every(seconds=20),
-                **_calls(url, "/dead"),
+                **_calls(url, "/dead", circuit_breaker=False),
                 "priority": "low",
                 "retry_policy": {**FAST_RETRIES, "max_retries": 2},
             },
@@ -155,11 +155,12 @@ def _every(*, seconds: int) -> dict[str, Any]:
     return {"schedule_type": "interval", "schedule_config": {"interval_ms": seconds * 1000}}
 
 
-def _calls(url: str, path: str) -> dict[str, Any]:
-    # POST: no client repeats one by itself, so each call is an attempt of its own.
+def _calls(url: str, path: str, **more: Any) -> dict[str, Any]:
+    # POST: no client repeats one by itself, so each call is an attempt of its own. Those that fail
+    # on purpose share their host with the others: its breaker is not to hear of them.
     return {
         "task_type": "http_request",
-        "task_config": {"method": "POST", "url": f"{url}{path}"},
+        "task_config": {"method": "POST", "url": f"{url}{path}", **more},
         "timeout_ms": 20_000,
     }
 

@@ -24,13 +24,14 @@ HANDLING: Final = {"open": "", "requeued": "requeued", "discarded": "discarded"}
 class ErrorFilter(BoundedFilterSet):
     """Every name by which error records can be chosen."""
 
-    by_index = BoundedFilterSet.by_index | {"schedule_id", "execution_id"}
+    by_index = BoundedFilterSet.by_index | {"schedule_id", "execution_id", "incident"}
 
     recovery_status = WordsFilter(RecoveryStatus)
     severity = WordsFilter(Severity)
     error_class = WordsFilter(ErrorClass)
     schedule_id = filters.UUIDFilter()
     execution_id = filters.UUIDFilter()
+    incident = filters.UUIDFilter(field_name="incident_id")
     fingerprint = filters.CharFilter()
     created_after = filters.IsoDateTimeFilter(method=created_after)
     created_before = filters.IsoDateTimeFilter(method=created_before)
@@ -53,6 +54,8 @@ class DeadLetterFilter(BoundedFilterSet):
     schedule_id = filters.UUIDFilter()
     execution_id = filters.UUIDFilter()
     error_class = WordsFilter(ErrorClass)
+    created_after = filters.IsoDateTimeFilter(method=created_after)
+    created_before = filters.IsoDateTimeFilter(method=created_before)
     handling = filters.ChoiceFilter(
         choices=[(one, one) for one in (*HANDLING, "all")], method="handled"
     )

@@ -7,9 +7,16 @@ from typing import Any, Final
 from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
+from errors_app import edited_input, history
+from errors_app.edited_input import UnusableParameters
 from errors_app.models import DeadLetter, ErrorRecord
 from errors_app.taxonomy import ErrorClass, Severity
-from executions_app.api.serializers import ObjectField, StrictSerializer, words
+from executions_app.api.serializers import (
+    EXECUTION_STATUSES,
+    ObjectField,
+    StrictSerializer,
+    words,
+)
 from executions_app.states import RecoveryStatus
 
 ERROR_CLASSES: Final = words(ErrorClass)
@@ -28,6 +35,7 @@ ERROR_EXAMPLE: Final = {
     "context": {"name": "nightly report", "attempt": 1, "max_attempts": 4},
     "severity": "medium",
     "fingerprint": "9d5e3f0a1b2c4d6e",
+    "incident_id": "0195f2c4-9000-7a0b-8d11-5a6b7c8d9e0f",
     "recovery_status": "retry_scheduled",
     "retry_at": "2026-12-01T09:00:10.700Z",
     "handled_by": None,
@@ -81,10 +89,75 @@ class DeadLetterSerializer(serializers.ModelSerializer[DeadLetter]):
         read_only_fields = fields
 
 
+class FailedAttemptSerializer(serializers.ModelSerializer[ErrorRecord]):
+    """One failed attempt in a few words; its error record has the rest."""
+
+    error_class = serializers.ChoiceField(ERROR_CLASSES)
+    severity = serializers.ChoiceField(words(Severity))
+    recovery_status = serializers.ChoiceField(words(RecoveryStatus))
+
+    class Meta:
+        model = ErrorRecord
+        fields = [
+            "id",
+            "attempt",
+            "worker_id",
+            "started_at",
+            "ended_at",
+            "error_class",
+            "exception_type",
+            "message",
+            "severity",
+            "recovery_status",
+        ]
+        read_only_fields = fields
+
+
+class ToldDeadLetterSerializer(DeadLetterSerializer):
+    """A dead letter alone, with what led to it."""
+
+    execution_status = serializers.ChoiceField(
+        EXECUTION_STATUSES, allow_null=True, help_text="as it is now; null: not kept any more"
+    )
+    last_error = ErrorRecordSerializer(allow_null=True, help_text="with its stack and context")
+    failed_attempts = FailedAttemptSerializer(many=True, help_text="the last 100, oldest first")
+
+    class Meta(DeadLetterSerializer.Meta):
+        fields = [
+            *DeadLetterSerializer.Meta.fields,
+            "execution_status",
+            "last_error",
+            "failed_attempts",
+        ]
+        read_only_fields = fields
+
+    def to_representation(self, instance: DeadLetter) -> dict[str, Any]:
+        story = history.of_letter(instance)
+        last = story.last_error
+        return {
+            **DeadLetterSerializer(instance).data,
+            "execution_status": story.execution_status,
+            "last_error": None if last is None else ErrorRecordSerializer(last).data,
+            "failed_attempts": FailedAttemptSerializer(story.failed_attempts, many=True).data,
+        }
+
+
 class NoteSerializer(StrictSerializer):
     note = serializers.CharField(
         max_length=2000, required=False, allow_blank=True, default="", help_text="why"
     )
+
+
+class RetrySerializer(NoteSerializer):
+    parameters = ObjectField(
+        required=False, help_text="instead of the execution's own, as a whole; <= 64 KiB"
+    )
+
+    def validate_parameters(self, value: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return edited_input.check(value)
+        except UnusableParameters as error:
+            raise serializers.ValidationError(str(error)) from None
 
 
 class RecoveryStateSerializer(serializers.Serializer[Any]):

@@ -16,6 +16,8 @@ from errors_app.api.serializers import (
     ErrorRecordSerializer,
     NoteSerializer,
     RecoveryStateSerializer,
+    RetrySerializer,
+    ToldDeadLetterSerializer,
 )
 from errors_app.models import DeadLetter, ErrorRecord
 from executions_app import ownership
@@ -30,6 +32,13 @@ def note(request: Request) -> str:
     given.is_valid(raise_exception=True)
     said: str = given.validated_data["note"]
     return said
+
+
+def retry_words(request: Request) -> dict[str, Any]:
+    """The note and, if given, the parameters of another try; raises ValidationError."""
+    given = RetrySerializer(data=request.data)
+    given.is_valid(raise_exception=True)
+    return dict(given.validated_data)
 
 
 class ErrorView(ApiView[ErrorRecord]):
@@ -56,15 +65,14 @@ class OneError(ErrorView):
 
 class RetryError(ErrorView):
     @extend_schema(
-        request=NoteSerializer,
+        request=RetrySerializer,
         responses={202: OpenApiResponse(ErrorRecordSerializer, "Its execution is due")},
     )
     @idempotent.once
     def post(self, request: Request, error_id: UUID) -> Response:
-        """Run the execution of this error again, now."""
+        """Run the execution of this error again, now, with other parameters if you give some."""
         record = self.find(id=error_id)
-        said = note(request)
-        record = handling.retry(record, actor=self.actor, note=said)
+        record = handling.retry(record, actor=self.actor, **retry_words(request))
         assert record.execution_id is not None  # only such an error can be retried
         return self.answer(record, status=202, Location=location(record.execution_id))
 
@@ -122,16 +130,25 @@ class DeadLetters(DeadLetterView):
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
 
+class OneDeadLetter(DeadLetterView):
+    serializer_class = ToldDeadLetterSerializer
+
+    @extend_schema(operation_id="dead_letter_read")
+    def get(self, _request: Request, letter_id: UUID) -> Response:
+        """One given-up execution with its last error and every attempt that failed."""
+        return self.answer(self.find(id=letter_id))
+
+
 class RequeueDeadLetter(DeadLetterView):
     @extend_schema(
-        request=NoteSerializer,
+        request=RetrySerializer,
         responses={202: OpenApiResponse(DeadLetterSerializer, "Its execution is due")},
     )
     @idempotent.once
     def post(self, request: Request, letter_id: UUID) -> Response:
         """Give the execution a new budget of attempts; it is due at once."""
         letter = self.find(id=letter_id)
-        letter = handling.requeue(letter, actor=self.actor, note=note(request))
+        letter = handling.requeue(letter, actor=self.actor, **retry_words(request))
         return self.answer(letter, status=202, Location=location(letter.execution_id))
 
 

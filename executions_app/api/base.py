@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Generic, TypeVar
 
 from django.contrib.auth.models import User
@@ -9,14 +10,16 @@ from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, QueryDict
 from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework.generics import GenericAPIView
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from executions_app import ownership
-from executions_app.api import names, request_ids
+from executions_app.api import names, query, request_ids
 from executions_app.api.filters import BoundedFilterSet
 from executions_app.api.parsers import MOST_BYTES
 from executions_app.api.problem import Meanings
+from executions_app.api.query import PAGE_NAMES
 from executions_app.audit import Actor
 
 Row = TypeVar("Row", bound=Model)
@@ -42,6 +45,7 @@ class ApiView(GenericAPIView[Row], Generic[Row]):
 
     `rows` are all there are; `ordering_fields` the names a list may be ordered by, beside
     `created_at`, which ids follow; `meanings` what exceptions of the app mean over HTTP;
+    `query_names` what may stand in the query beside filters and pages (None: anything);
     `looked_through` the rows among which a filter without an index has to look, if there is one.
     """
 
@@ -49,6 +53,7 @@ class ApiView(GenericAPIView[Row], Generic[Row]):
     meanings: Meanings = {}
     ordering_fields: tuple[str, ...] = ("created_at",)
     filter_backends = [SnakeCaseFilterBackend]
+    query_names: frozenset[str] | None = frozenset()
     looked_through: QuerySet[Any] | None = None
 
     def get_queryset(self) -> QuerySet[Row]:
@@ -85,6 +90,17 @@ class ApiView(GenericAPIView[Row], Generic[Row]):
     @property
     def actor(self) -> Actor:
         return Actor.of(self.user)
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        if request.query_params and self.query_names is not None:
+            query.check(request, {*self.query_names, *self._list_names(request)})
+
+    def _list_names(self, request: Request) -> Iterable[str]:
+        """The names that make a list of what is asked for: those of filters and of pages."""
+        filterset = getattr(self, "filterset_class", None)
+        filters = filterset.base_filters if filterset else ()
+        return (*filters, *PAGE_NAMES) if request.method in SAFE_METHODS else ()
 
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
         request_ids.of(request)

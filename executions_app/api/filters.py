@@ -36,6 +36,12 @@ def created_before(rows: QuerySet[Any], _name: str, instant: datetime) -> QueryS
     return rows.filter(id__lt=ids.floor(max(instant, OLDEST)))
 
 
+def held(rows: QuerySet[Execution], beginning: str) -> QuerySet[Execution]:
+    """Executions held back by what begins so; an empty beginning is whatever holds them."""
+    waiting = rows.filter(status=ExecutionStatus.PENDING).exclude(held_by="")
+    return waiting.filter(held_by__startswith=beginning) if beginning else waiting
+
+
 class BoundedFilterSet(filters.FilterSet):  # type: ignore[misc]  # untyped library
     """Filters of a large table: what no index answers is looked for in a bounded number of rows.
 
@@ -76,6 +82,11 @@ class ExecutionFilter(BoundedFilterSet):
     priority = WordsFilter(Priority)
     task_type = filters.CharFilter(field_name="snapshot__task_type")
     worker = filters.CharFilter(field_name="worker_id", help_text="the worker's full name")
+    held_by = filters.CharFilter(
+        method="held",
+        help_text="the beginning of what holds it: `limit:`, `rate:key:tenant:`, `unique:`, "
+        "`overlap:`",
+    )
     search = filters.CharFilter(
         method="having", help_text="a part of the name, or the number: `#7`, also `7` if there is"
     )
@@ -95,7 +106,11 @@ class ExecutionFilter(BoundedFilterSet):
             return self._is_for_all()
         if name == "search":
             return self._numbered(self.queryset, value) is not None
-        return super().is_by_index(name, value)
+        return name == "held_by" or super().is_by_index(name, value)
+
+    def held(self, rows: QuerySet[Execution], _name: str, beginning: str) -> QuerySet[Execution]:
+        """Executions that wait for something whose name begins so."""
+        return held(rows, beginning)
 
     def having(self, rows: QuerySet[Execution], _name: str, text: str) -> QuerySet[Execution]:
         """Executions whose number it is, else those whose name holds the text."""

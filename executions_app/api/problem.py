@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import redis
-from django.db import InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError, InternalError, OperationalError
 from rest_framework import exceptions
+
+from executions_app.database_errors import NO_SPACE, READ_ONLY, sqlstate
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 5
@@ -55,11 +57,28 @@ def conflict(error: Exception) -> Problem:
     return Problem(409, "conflict", str(error))
 
 
-def away(error: Exception) -> Problem:
-    """PostgreSQL or Redis does not answer; the caller may repeat the request."""
-    is_database = isinstance(error, OperationalError | InterfaceError)
-    name = "PostgreSQL" if is_database else "Redis"
-    detail = f"{name} does not answer; repeat the request in a moment"
+def operator_needed(error: Exception) -> Problem:
+    """The act is an operator's, and the caller is none."""
+    return Problem(403, "operator_needed", str(error))
+
+
+def is_away(error: BaseException | None) -> bool:
+    """True if a service is to blame, for the moment: nothing is wrong with the request."""
+    return isinstance(error, AWAY) or (
+        isinstance(error, InternalError) and sqlstate(error) == READ_ONLY
+    )
+
+
+def away(error: BaseException) -> Problem:
+    """PostgreSQL or Redis does not answer, or writes nothing; the caller may repeat the request."""
+    state = sqlstate(error)
+    name = "PostgreSQL" if isinstance(error, DatabaseError | InterfaceError) else "Redis"
+    fact = "does not answer"
+    if state == NO_SPACE or isinstance(error, redis.OutOfMemoryError):
+        fact = "has no space left"
+    elif state == READ_ONLY:
+        fact = "only reads at the moment"
+    detail = f"{name} {fact}; repeat the request in a moment"
     return Problem(503, "unavailable", detail, wait=RETRY_AFTER_SECONDS)
 
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from django.core.exceptions import ObjectDoesNotExist, SuspiciousOperation
 from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
 from django.views import defaults
 from drf_standardized_errors.formatter import ExceptionFormatter, flatten_errors
 from drf_standardized_errors.handler import ExceptionHandler
@@ -26,7 +27,6 @@ from rest_framework.settings import api_settings
 
 from executions_app.api import request_ids
 from executions_app.api.problem import (
-    AWAY,
     MEDIA_TYPE,
     FieldError,
     Meanings,
@@ -34,6 +34,7 @@ from executions_app.api.problem import (
     away,
     conflict,
     invalid,
+    is_away,
     pointer,
 )
 from executions_app.states import SchedulerException
@@ -80,7 +81,7 @@ class ProblemHandler(ExceptionHandler):
         for type_ in type(exc).__mro__:
             if type_ in meanings:
                 return meanings[type_](exc)
-        if isinstance(exc, AWAY):
+        if is_away(exc):
             logger.warning("A request was refused: %s: %s", type(exc).__name__, exc)
             return away(exc)
         if isinstance(exc, SchedulerException):
@@ -144,12 +145,14 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Django's 500, for what fails outside any view: mostly a session while PostgreSQL is away."""
+    """Django's 500, also for whatever fails because PostgreSQL or Redis is away: that is a 503."""
+    error = sys.exc_info()[1]
+    if error is not None and is_away(error):
+        logger.warning("A request was refused: %s: %s", type(error).__name__, error)
+        is_page = not _is_api(request) and request.accepts("text/html")
+        return _page(away(error)) if is_page else _answer(request, away(error))
     if not _is_api(request):
         return defaults.server_error(request)
-    error = sys.exc_info()[1]
-    if isinstance(error, AWAY):
-        return _answer(request, away(error))
     return _answer(request, Problem(500, "internal_error", UNEXPECTED))
 
 
@@ -162,6 +165,14 @@ def _pointer(attribute: str | None) -> str:
 
 def _is_api(request: HttpRequest) -> bool:
     return request.path.startswith("/api/")
+
+
+def _page(problem: Problem) -> HttpResponse:
+    """For a person who looks at a page; nothing of it needs the database."""
+    words = {"title": HTTPStatus(problem.status_code).phrase, "detail": problem.detail}
+    text = render_to_string("executions_app/unavailable.html", words)
+    headers = {"Retry-After": str(problem.wait), "Refresh": str(problem.wait)}
+    return HttpResponse(text, status=problem.status_code, headers=headers)
 
 
 def _answer(request: HttpRequest, problem: Problem) -> HttpResponse:

@@ -58,9 +58,9 @@ class WhySerializer(serializers.Serializer[Any]):
 
     at = serializers.DateTimeField()
     code = serializers.CharField(
-        help_text="the reason of its record; without one: not_created, not_timed, not_a_fire, "
-        "out_of_bounds, disabled, finished, paused, not_due, stopped, no_beat, being_dispatched, "
-        "not_kept, unrecorded"
+        help_text="the reason of its record; without one: not_created, not_started, not_timed, "
+        "not_a_fire, out_of_bounds, disabled, finished, paused, not_due, stopped, no_beat, "
+        "being_dispatched, not_kept, unrecorded"
     )
     sentence = serializers.CharField()
     fire = FireRecordSerializer(allow_null=True)

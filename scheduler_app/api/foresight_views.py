@@ -80,6 +80,7 @@ class OfSchedule(ApiView[Schedule]):
 
 class Why(OfSchedule):
     serializer_class = WhySerializer
+    query_names = frozenset(WhyQuerySerializer().fields)
 
     @extend_schema(operation_id="schedule_why", parameters=[WhyQuerySerializer])
     def get(self, request: Request, schedule_id: UUID) -> Response:
@@ -94,6 +95,7 @@ class Why(OfSchedule):
 class Upcoming(ApiView[Schedule]):
     rows = Schedule.objects.all()
     serializer_class = UpcomingSerializer
+    query_names = frozenset(UpcomingQuerySerializer().fields)
 
     @extend_schema(operation_id="scheduler_upcoming", parameters=[UpcomingQuerySerializer])
     def get(self, request: Request) -> Response:

@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from executions_app.api import idempotent, problem
 from executions_app.api.base import ApiView
 from executions_app.api.problem import FieldError
-from scheduler_app import bulk, calendars
+from scheduler_app import calendars
 from scheduler_app.api import preconditions, views
 from scheduler_app.api.filters import CalendarFilter, LimitFilter, ScheduleFilter
 from scheduler_app.api.limit_serializers import (
@@ -24,7 +24,8 @@ from scheduler_app.api.limit_serializers import (
     ManySerializer,
     PauseManySerializer,
 )
-from scheduler_app.bulk import Done
+from scheduler_app.bulk import at_once
+from scheduler_app.bulk.at_once import Done
 from scheduler_app.limiting import limits
 from scheduler_app.models import BusinessCalendar, Limit, Schedule
 
@@ -202,7 +203,7 @@ class PauseMany(ManyView):
         given = PauseManySerializer(data=request.data)
         given.is_valid(raise_exception=True)
         words = given.validated_data
-        done = bulk.pause(
+        done = at_once.pause(
             self.chosen(words), reason=words["reason"], until=words["until"], user=self.user
         )
         return self.done(done)
@@ -217,4 +218,4 @@ class ResumeMany(ManyView):
         """Resume the chosen schedules that are paused or disabled, at most 1000 at a time."""
         given = ManySerializer(data=request.data)
         given.is_valid(raise_exception=True)
-        return self.done(bulk.resume(self.chosen(given.validated_data), user=self.user))
+        return self.done(at_once.resume(self.chosen(given.validated_data), user=self.user))

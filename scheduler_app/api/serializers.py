@@ -201,12 +201,18 @@ class TriggeredSerializer(serializers.Serializer[Any]):
 
 
 class PreviewSerializer(StrictSerializer):
-    """A rule: `cron` alone, or a schedule type with its config."""
+    """A rule: `cron` alone, or a schedule type with its config; and when it does not count."""
 
     cron = serializers.CharField(required=False, trim_whitespace=False)
     schedule_type = serializers.ChoiceField(SCHEDULE_TYPES, required=False)
     schedule_config = ObjectField(required=False)
     timezone = serializers.CharField(required=False, default="UTC")
+    start_at = serializers.DateTimeField(required=False, allow_null=True)
+    end_at = serializers.DateTimeField(required=False, allow_null=True)
+    max_runs = serializers.IntegerField(required=False, allow_null=True, min_value=1)
+    execution_window = ObjectField(required=False)
+    calendar = serializers.CharField(required=False, allow_null=True, allow_blank=True)
+    outside_window = serializers.ChoiceField(words(OutsideWindow), required=False)
     count = serializers.IntegerField(required=False, default=5, min_value=1, max_value=MOST_FIRES)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -216,6 +222,9 @@ class PreviewSerializer(StrictSerializer):
             raise serializers.ValidationError(
                 dict.fromkeys(missing, "required, unless cron is given"), code="required"
             )
+        begins, ends = attrs.get("start_at"), attrs.get("end_at")
+        if begins and ends and ends <= begins:
+            raise serializers.ValidationError({"end_at": "must be later than start_at"})
         return attrs
 
 
@@ -223,6 +232,7 @@ class FireSerializer(serializers.Serializer[Any]):
     utc = serializers.CharField()
     local = serializers.CharField(help_text="what the clock of the zone shows")
     offset = serializers.CharField()
+    starts_at = serializers.CharField(help_text="when it may start: later where it waits")
 
 
 class ExplanationSerializer(serializers.Serializer[Any]):
@@ -245,6 +255,9 @@ class SchedulerStatusSerializer(serializers.Serializer[Any]):
     scheduler_running = serializers.BooleanField(help_text="false: stopped by a person")
     last_tick_at = serializers.DateTimeField(allow_null=True)
     due = serializers.IntegerField(help_text="schedules and pending executions whose time has come")
+    held = serializers.IntegerField(
+        help_text="executions that wait for room, for a key or for others of their schedule"
+    )
     running = serializers.IntegerField()
     queued = serializers.DictField(child=serializers.IntegerField(), help_text="by queue")
     slots = SlotsSerializer(help_text="simultaneous agent runs")

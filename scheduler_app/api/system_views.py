@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
-from datetime import datetime
 from typing import Any, Final
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -13,23 +11,18 @@ from rest_framework.response import Response
 
 from errors_app import rescuer
 from executions_app import clock
-from executions_app.api import idempotent, problem
+from executions_app.api import idempotent
 from executions_app.api.base import ApiView
-from executions_app.api.problem import FieldError
 from executions_app.api.serializers import LeaseSerializer
 from executions_app.api.views import ExecutionView
 from executions_app.models import Execution
 from executions_app.states import ExecutionStatus
-from scheduler_app import explain, permissions, status, system
+from scheduler_app import permissions, status, system
 from scheduler_app.api.serializers import (
-    ExplanationSerializer,
-    PreviewSerializer,
     SchedulerStatusSerializer,
 )
 from scheduler_app.api.views import operator_needed
-from scheduler_app.foresight import lint_rows
 from scheduler_app.models import Schedule
-from scheduler_app.next_run import InvalidTriggerConfigError
 
 MOST_NOTE: Final = 2000
 
@@ -70,43 +63,6 @@ class Stop(SystemView):
         return self.status()
 
 
-class Preview(ApiView[Schedule]):
-    rows = Schedule.objects.all()
-    serializer_class = ExplanationSerializer
-
-    @extend_schema(
-        operation_id="scheduler_preview", request=PreviewSerializer, responses=ExplanationSerializer
-    )
-    @idempotent.once
-    def post(self, request: Request) -> Response:
-        """The sentence, the next fires and the warnings of a rule; nothing is stored."""
-        given = PreviewSerializer(data=request.data)
-        given.is_valid(raise_exception=True)
-        try:
-            explanation = self._explain(given.validated_data)
-        except InvalidTriggerConfigError as error:
-            is_own_field = error.field in given.validated_data
-            path = (error.field,) if is_own_field else ("schedule_config", error.field)
-            wrong = FieldError(problem.pointer(*path), "invalid", error.reason)
-            raise problem.invalid([wrong]) from None
-        fires = [datetime.fromisoformat(one.utc) for one in explanation.fires]
-        collisions = lint_rows.collisions(fires)
-        warned = replace(explanation, warnings=(*explanation.warnings, *collisions))
-        return Response(ExplanationSerializer(warned).data)
-
-    def _explain(self, rule: dict[str, Any]) -> explain.Explanation:
-        now = clock.now()
-        if "cron" in rule:
-            return explain.explain(rule["cron"], rule["timezone"], after=now, count=rule["count"])
-        return explain.preview(
-            rule["schedule_type"],
-            rule["schedule_config"],
-            rule["timezone"],
-            after=now,
-            count=rule["count"],
-        )
-
-
 class LeaseView(ExecutionView):
     """Leases of running executions, presented as locks; the key is the execution."""
 
@@ -127,6 +83,8 @@ class Locks(LeaseView):
 
 
 class OneLock(LeaseView):
+    query_names = frozenset({"note"})
+
     @extend_schema(
         operation_id="lock_release",
         parameters=[OpenApiParameter("note", str, description="why, for the audit log")],

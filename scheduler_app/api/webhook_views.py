@@ -75,6 +75,7 @@ class Webhook(ApiView[Schedule]):
     serializer_class = DeliveredSerializer
     authentication_classes = []
     permission_classes = [AllowAny]
+    query_names = None  # senders add what they like to the address that they were given
     meanings = {
         signatures.Unproven: unproven,
         webhooks.TooMany: too_many,

@@ -13,7 +13,7 @@ from itertools import takewhile
 from typing import Any, Final
 
 from executions_app.models import AuditEntry
-from scheduler_app import next_run
+from scheduler_app import edits, next_run
 from scheduler_app.models import Schedule
 from scheduler_app.next_run import InvalidTriggerConfigError, Rule
 from scheduler_app.rules import parse_interval
@@ -23,7 +23,6 @@ RULE: Final = ("trigger_type", "schedule_type", "schedule_config", "timezone")
 BOUNDS: Final = ("enabled", "paused_until", "pause_reason", "start_at", "end_at")
 POLICIES: Final = ("overlap_policy", "catchup_policy", "catchup_limit", "catchup_window_ms")
 SAID: Final = (*RULE, *BOUNDS, *POLICIES)
-MOVES_ANCHOR: Final = frozenset({"schedule_type", "schedule_config", "enabled", "start_at"})
 CREATED: Final = "schedule.created"
 DISABLED: Final = "schedule.disabled"
 
@@ -124,8 +123,7 @@ def _last_switch(entries: list[AuditEntry]) -> Switch | None:
 
 
 def _moves_anchor(entry: AuditEntry) -> bool:
-    is_change = not MOVES_ANCHOR.isdisjoint(_before(entry)) and entry.action != DISABLED
-    return is_change or entry.action == CREATED
+    return entry.action == CREATED or edits.moves_anchor(_before(entry))
 
 
 def _anchor(entries: list[AuditEntry], words: Mapping[str, Any]) -> datetime | None:

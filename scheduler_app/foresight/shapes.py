@@ -9,7 +9,7 @@ from scheduler_app.coming import BusyMinute, Coming
 from scheduler_app.foresight.lint_rows import Linted
 from scheduler_app.foresight.upcoming import Upcoming
 from scheduler_app.foresight.why import Why
-from scheduler_app.models import Backfill, FireRecord
+from scheduler_app.models import Backfill, FireRecord, WebhookDelivery
 
 
 def fire(row: FireRecord) -> dict[str, Any]:
@@ -25,6 +25,18 @@ def fire(row: FireRecord) -> dict[str, Any]:
         "execution_id": row.execution_id,
         "lateness_ms": row.lateness_ms,
         "created_at": row.created_at,
+    }
+
+
+def delivery(row: WebhookDelivery) -> dict[str, Any]:
+    """A delivery that a webhook has taken, and what came of it."""
+    return {
+        "id": row.id,
+        "schedule_id": row.schedule_id,
+        "delivery_id": row.delivery_id,
+        "execution_id": row.execution_id,
+        "reason": row.reason,
+        "received_at": row.received_at,
     }
 
 

@@ -13,11 +13,12 @@ from typing import Final
 
 from django.db.models import Q
 
+from errors_app.models import ErrorRecord
 from executions_app import ids, wording
 from executions_app.models import Execution
 from executions_app.states import Trigger
 from executions_app.wording import iso
-from scheduler_app.foresight import past, why_words
+from scheduler_app.foresight import past, why_refused, why_words
 from scheduler_app.foresight.past import Then
 from scheduler_app.foresight.why_closed import closed_words
 from scheduler_app.foresight.why_unrecorded import Absence, absence, slack
@@ -48,9 +49,13 @@ def explain(schedule: Schedule, *, at: datetime | None, now: datetime) -> Why:
     fire = recorded(schedule, at)
     if fire is not None:
         return of_record(schedule, fire, now=now)
-    started = _started_by_event(schedule, since=at, until=at + slack(at))
+    until = at + slack(at)
+    started = _started_by_event(schedule, since=at, until=until)
     if started is not None:
         return _of_event(started, now=now)
+    refused = why_refused.refused(schedule, since=at, until=until)
+    if refused is not None:
+        return _of_refusal(schedule, refused)
     return _of_nothing(schedule, absence(schedule, at, now=now), now=now)
 
 
@@ -101,15 +106,25 @@ def _latest(schedule: Schedule, now: datetime) -> Why:
 
 
 def _last(schedule: Schedule, *, until: datetime | None, now: datetime) -> Why | None:
-    """The last that is known of it: a record or, since it leaves none, a start by an event."""
+    """The last that is known of it.
+
+    A record or, since these leave none, a start by an event or one that lacked a value.
+    """
     fires = FireRecord.objects.filter(schedule_id=schedule.id)
     if until is not None:
         fires = fires.filter(nominal_at__lt=until)
     fire = fires.order_by("-nominal_at").first()
     started = _started_by_event(schedule, since=None, until=until)
-    if started is not None and (fire is None or fire.created_at < started.created_at):
-        return _of_event(started, now=now)
-    return None if fire is None else of_record(schedule, fire, now=now)
+    refused = why_refused.refused(schedule, since=None, until=until)
+    known = [one for one in (fire, started, refused) if one is not None]
+    match max(known, key=lambda one: one.created_at, default=None):
+        case Execution() as execution:
+            return _of_event(execution, now=now)
+        case ErrorRecord() as error:
+            return _of_refusal(schedule, error)
+        case FireRecord() as record:
+            return of_record(schedule, record, now=now)
+    return None
 
 
 def _started_by_event(
@@ -130,6 +145,11 @@ def _of_event(execution: Execution, *, now: datetime) -> Why:
     heard_at = ids.instant(execution.id)
     sentence = f"The event of {iso(heard_at)} {told}"
     return Why(heard_at, FireReason.DISPATCHED, sentence, None, execution)
+
+
+def _of_refusal(schedule: Schedule, error: ErrorRecord) -> Why:
+    sentence = why_refused.sentence(schedule, error)
+    return Why(error.ended_at, why_refused.NOT_STARTED, sentence)
 
 
 def _of_nothing(schedule: Schedule, found: Absence, *, now: datetime) -> Why:

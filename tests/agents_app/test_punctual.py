@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from agents_app import punctual, runner
+from agents_app import draining, punctual, runner
 from agents_app.handlers.base import Context
 from executions_app import clock, ledger
 from executions_app.models import Execution
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def undrained() -> Iterator[None]:
     """The worker goes on after the test has told it to stop."""
     yield
-    runner._drains.clear()
+    draining._begun.clear()
 
 
 def early(ids: list[UUID], seconds: float) -> datetime:
@@ -98,7 +98,7 @@ def test_a_worker_that_drains_gives_back_what_waits_for_its_instant(
     thread = in_the_background(*ids)
     while {stored(one).status for one in ids} != {"running"}:
         assert thread.is_alive()
-    runner.drain()
+    draining.begin()
     thread.join(PATIENCE_SECONDS)
 
     assert not thread.is_alive()

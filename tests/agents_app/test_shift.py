@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 from django.db.backends.postgresql.base import DatabaseWrapper
 
-from agents_app import backlog, runner, shift, threads
+from agents_app import backlog, draining, shift, threads
 from agents_app.handlers.base import Context
 from scheduler_app import envelopes, queues
 from tests.agents_app.scripted import PATIENCE_SECONDS, Anything, Queue, stored
@@ -60,13 +60,13 @@ def test_what_stands_in_the_queue_is_carried_out_with_the_message(queue: Queue, 
 
 
 def test_a_worker_that_drains_leaves_the_queue_to_others(queue: Queue, name: str) -> None:
-    first, *others = [queue(lambda _: runner.drain()) for _ in range(3)]
+    first, *others = [queue(lambda _: draining.begin()) for _ in range(3)]
     send(name, others, predicted_ms=0.1)
 
     try:
         shift.work([first])
     finally:
-        runner._drains.clear()
+        draining._begun.clear()
 
     assert {stored(one).status for one in others} == {"queued"}
     assert queues.broker().llen(name) == 2

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from agents_app import runner
+from agents_app import draining, runner
 from agents_app.handlers.base import Context
 from agents_app.heartbeat import heartbeat
 from errors_app.models import ErrorRecord
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def undrained() -> Iterator[None]:
     """The worker goes on after the test has told it to stop."""
     yield
-    runner._drains.clear()
+    draining._begun.clear()
 
 
 def statuses(ids: list[UUID]) -> list[str]:
@@ -118,7 +118,7 @@ def test_what_waits_behind_a_slow_one_goes_back_untried_and_what_ended_is_stored
 def test_a_worker_that_drains_gives_back_what_it_has_not_begun(
     queue: Queue, undrained: None
 ) -> None:
-    ids = [queue(lambda _: runner.drain()) for _ in range(3)]
+    ids = [queue(lambda _: draining.begin()) for _ in range(3)]
 
     runner.run(ids)
 

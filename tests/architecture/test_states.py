@@ -11,8 +11,13 @@ import pytest
 from executions_app import events, states
 from executions_app.states import (
     TRANSITIONS,
+    AlertStatus,
+    BreakerStatus,
+    BulkStatus,
     ExecutionStatus,
     IllegalMove,
+    IncidentStatus,
+    NoticeStatus,
     RecoveryStatus,
     StepStatus,
     SystemStatus,
@@ -23,7 +28,12 @@ SECTIONS = {
     "Execution": ExecutionStatus,
     "Step": StepStatus,
     "Error record": RecoveryStatus,
+    "Incident": IncidentStatus,
+    "Breaker": BreakerStatus,
+    "Alert": AlertStatus,
+    "Notice": NoticeStatus,
     "System": SystemStatus,
+    "Bulk operation": BulkStatus,
 }
 ARROW = re.compile(r"^\| (\w+) \| (\w+) \| (.+) \|$", re.MULTILINE)
 
@@ -50,11 +60,10 @@ def test_the_document_draws_exactly_the_arrows_of_the_code(section: str) -> None
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_function_that_the_document_names_exists(section: str) -> None:
-    sources = {
-        path.stem: path.read_text()
-        for app in ("scheduler_app", "agents_app", "errors_app", "executions_app")
-        for path in (ROOT / app).glob("*.py")
-    }
+    sources: dict[str, str] = {}
+    for app in ("scheduler_app", "agents_app", "errors_app", "executions_app"):
+        for path in (ROOT / app).rglob("*.py"):
+            sources[path.stem] = sources.get(path.stem, "") + path.read_text()
 
     named = {
         tuple(name.split("."))

@@ -13,6 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 APPS = ("scheduler_app", "agents_app", "errors_app", "executions_app", "config")
 
 OWNERS = {
+    "Breaker": {"errors_app/breakers/recorder.py"},
+    "BreakerTransition": {"errors_app/breakers/recorder.py"},
     "Execution": {"executions_app/lifecycle.py", "executions_app/outbox.py"},
     "Step": {"executions_app/lifecycle.py"},
     "Schedule": {
@@ -21,8 +23,15 @@ OWNERS = {
         "scheduler_app/dispatcher.py",
     },
     "FireRecord": {"scheduler_app/pauses.py", "scheduler_app/sources/records.py"},
-    "ErrorRecord": {"errors_app/recovery.py", "errors_app/handling.py"},
-    "DeadLetter": {"errors_app/recovery.py", "errors_app/handling.py"},
+    "ErrorRecord": {"errors_app/many.py", "errors_app/recovery.py", "errors_app/handling.py"},
+    "DeadLetter": {"errors_app/many.py", "errors_app/recovery.py", "errors_app/handling.py"},
+    "Incident": {"errors_app/incidents/deciding.py"},
+    "IncidentBucket": set(),
+    "Alert": set(),
+    "AlertRule": {"errors_app/alerting/rules.py", "errors_app/alerting/watch.py"},
+    "AlertChannel": {"errors_app/alerting/channels.py"},
+    "AlertDelivery": set(),
+    "Process": set(),
 }
 SQL_OWNERS = {
     "task_executions": {
@@ -39,7 +48,13 @@ SQL_OWNERS = {
         "scheduler_app/sources/starting.py",
     },
     "fire_records": {"scheduler_app/firing.py", "scheduler_app/backfill_rows.py"},
-    "error_records": set(),
+    "error_records": {"errors_app/incidents/folding.py"},
+    "incidents": {"errors_app/incidents/folding.py", "errors_app/incidents/recovering.py"},
+    "incident_buckets": {"errors_app/incidents/folding.py"},
+    "alerts": {"errors_app/alerting/raising.py", "errors_app/alerting/notices.py"},
+    "alert_deliveries": {"errors_app/alerting/notices.py"},
+    "alert_round": {"errors_app/alerting/watch.py"},
+    "processes": {"executions_app/presence.py"},
     "dead_letters": set(),
     "events": {"executions_app/events.py"},
     "audit_log": set(),

@@ -78,6 +78,20 @@ def test_the_last_attempt_is_given_up() -> None:
     assert isinstance(decide(failing(), attempt=4), GiveUp)
 
 
+@pytest.mark.parametrize("strategy", ["exponential", "linear", "fixed"])
+def test_the_usual_policy_tries_again_within_a_second(strategy: str) -> None:
+    for _ in range(100):
+        decision = decide(failing(), strategy=strategy)
+        assert isinstance(decision, RetryAt)
+        assert decision.due_at - NOON <= timedelta(seconds=1)
+
+
+def test_a_longer_base_that_a_person_wrote_is_obeyed() -> None:
+    decision = decide(failing(), base_ms=300_000, jitter="none")
+
+    assert decision == RetryAt(NOON + timedelta(minutes=5))
+
+
 def test_retry_after_is_a_floor_under_the_backoff() -> None:
     decision = decide(failing(retry_after=30.0))
 
@@ -196,6 +210,96 @@ def test_the_rescuer_records_an_expired_lease_as_lost(held: Held) -> None:
     assert ErrorRecord.objects.get().error_class == "lost"
     assert (stored(lost.id).status, stored(lost.id).outcome) == ("pending", "lost")
     assert stored(alive.id).status == "running"
+
+
+def lose(execution_id: UUID) -> None:
+    """A worker takes it, alone, and is never heard of again."""
+    Execution.objects.filter(id=execution_id).update(due_at=clock.now())
+    verbs.queue_due(limit=10)
+    (claimed,) = lifecycle.claim([execution_id], worker_id="worker-1")
+    expire(claimed)
+    rescuer.rescue_lost(rng=RNG)
+
+
+@pytest.mark.django_db
+def test_what_has_taken_three_workers_with_it_is_given_up_whatever_its_policy_says(
+    held: Held,
+) -> None:
+    poison = held(max_retries=50)
+    expire(poison)
+    rescuer.rescue_lost(rng=RNG)
+
+    after = [(stored(poison.id).status, stored(poison.id).attempt)]
+    for _ in range(2):
+        lose(poison.id)
+        after.append((stored(poison.id).status, stored(poison.id).attempt))
+
+    assert after == [("pending", 1), ("pending", 2), ("failed", 3)]
+    assert stored(poison.id).outcome == "lost"
+    assert "the work itself" in ErrorRecord.objects.get(attempt=3).context["given_up"]
+
+
+@pytest.mark.django_db
+def test_errors_of_other_kinds_do_not_count_towards_the_three_workers(held: Held) -> None:
+    unlucky = held(max_retries=50)
+    recovery.recover(unlucky, failing(), rng=RNG)
+    for _ in range(2):
+        lose(unlucky.id)
+
+    assert (stored(unlucky.id).status, stored(unlucky.id).attempt) == ("pending", 3)
+
+
+@pytest.mark.django_db
+def test_leases_that_people_end_do_not_count_towards_the_three_workers(
+    held: Held, operator: User
+) -> None:
+    long = held(max_retries=50)
+    for attempt in range(1, 5):
+        rescuer.release(long.id, actor=Actor.of(operator), rng=RNG)
+        assert (stored(long.id).status, stored(long.id).attempt) == ("pending", attempt)
+        Execution.objects.filter(id=long.id).update(due_at=clock.now())
+        verbs.queue_due(limit=10)
+        lifecycle.claim([long.id], worker_id="worker-1")
+
+
+@pytest.mark.django_db
+def test_a_new_budget_counts_lost_workers_anew(held: Held, operator: User) -> None:
+    poison = held(max_retries=50)
+    expire(poison)
+    rescuer.rescue_lost(rng=RNG)
+    for _ in range(2):
+        lose(poison.id)
+    handling.requeue(DeadLetter.objects.get(), actor=Actor.of(operator))
+
+    for _ in range(2):
+        lose(poison.id)
+
+    assert (stored(poison.id).status, stored(poison.id).attempt) == ("pending", 5)
+
+
+@pytest.mark.django_db
+def test_lost_workers_of_all_hosts_are_likes_of_each_other(held: Held) -> None:
+    for worker in ("io@alpha", "cpu@beta"):
+        lost = held()
+        expire(lost, worker_id=worker)
+        rescuer.rescue_lost(rng=RNG)
+
+    assert ErrorRecord.objects.values("fingerprint").distinct().count() == 1
+    workers = ErrorRecord.objects.values_list("worker_id", flat=True)
+    assert sorted(workers) == ["cpu@beta", "io@alpha"]
+
+
+@pytest.mark.django_db
+def test_a_worker_killed_early_is_lost_however_short_the_time_limit_of_its_job(
+    held: Held,
+) -> None:
+    killed = held()
+    begun = Now() - timedelta(seconds=20)  # a lease is longer than many a time limit
+    expire(killed, started_at=begun, heartbeat_at=begun)
+
+    rescuer.rescue_lost(rng=RNG)
+
+    assert ErrorRecord.objects.get().error_class == "lost"
 
 
 @pytest.mark.django_db
@@ -346,9 +450,9 @@ def test_while_recovery_is_stopped_retries_wait_and_first_attempts_do_not(
     Execution.objects.filter(id=fresh.id).update(**first_attempt)
 
     handling.stop_recovery(Actor.of(operator))
-    while_stopped = lifecycle.queue_due(limit=10)
+    while_stopped = verbs.queue_due(limit=10)
     handling.start_recovery(Actor.of(operator))
-    afterwards = lifecycle.queue_due(limit=10)
+    afterwards = verbs.queue_due(limit=10)
 
     assert [message.execution_id for message, _ in while_stopped] == [fresh.id]
     assert [message.execution_id for message, _ in afterwards] == [retry.id]

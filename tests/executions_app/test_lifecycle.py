@@ -157,7 +157,7 @@ def test_a_retry_waits_until_it_is_due(claim: Claim) -> None:
 
     row = stored(claimed.id)
     assert (row.status, row.attempt, row.due_at) == ("pending", 1, due_at)
-    assert lifecycle.queue_due(limit=10) == []
+    assert verbs.queue_due(limit=10) == []
 
 
 def test_giving_up_makes_a_dead_letter_of_the_execution(claim: Claim) -> None:

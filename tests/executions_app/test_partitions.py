@@ -70,7 +70,7 @@ def test_what_was_queued_before_the_month_ended_is_run_after_it(before: timedelt
     )  # fmt: skip
 
     lifecycle.create([new])
-    ((message, _),) = lifecycle.queue_due(limit=10)
+    ((message, _),) = verbs.queue_due(limit=10)
     (claimed,) = lifecycle.claim([message.execution_id], worker_id="worker-1")
     assert lifecycle.renew({claimed.id: claimed.lease_token}) == {execution_id}
     verbs.complete(claimed, output=1)
@@ -160,7 +160,7 @@ def test_statements_that_were_prepared_before_a_month_was_dropped_go_on() -> Non
     def work() -> None:
         for _ in range(7):  # often enough for every statement to be prepared
             lifecycle.claim([new], worker_id="worker-1")
-            lifecycle.queue_due(limit=10)
+            verbs.queue_due(limit=10)
 
     work()
     dropped = retention.apply(clock.now()).dropped

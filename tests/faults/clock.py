@@ -57,6 +57,13 @@ def put(off_by: timedelta) -> None:
         cursor.execute("SELECT pg_sleep_until(%s)", [cursor.fetchone()[0]])
 
 
+def times_set() -> int:
+    """How often it was set."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM clock_set")
+        return int(cursor.fetchone()[0])
+
+
 def now() -> datetime:
     """What it shows."""
     return clock.now()

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from tests.faults import invariants
+from tests.faults.nemesis import Nemesis
+from tests.faults.recording import PROPERTY
 from tests.journeys import scenario
 from tests.journeys.conftest import gate, pytest_runtest_makereport  # noqa: F401
 from tests.processes import System
@@ -24,14 +25,24 @@ def living_system(
         yield system
 
 
+@pytest.fixture(autouse=True)
+def nemesis(seed: int, request: pytest.FixtureRequest) -> Iterator[Nemesis]:
+    """The book of this test; its line is told when the test is over."""
+    book = Nemesis(seed)
+    yield book
+    told = {"seed": seed, "faults": dict(book.faults), "executions": book.executions}
+    line = {**told, "violations": len(book.violations)}
+    request.node.user_properties.append((PROPERTY, line))
+
+
 @pytest.fixture
-def system(living_system: System) -> Iterator[System]:
+def system(living_system: System, nemesis: Nemesis) -> Iterator[System]:
     """The module's system, whole again after every fault; then every invariant is looked at."""
+    nemesis.watch(living_system)
     yield living_system
     living_system.redis_server()
     living_system.beat()
     living_system.worker(threads=THREADS)
     living_system.wait_ready()
     scenario.clear(living_system)
-    assert invariants.broken() == {}
-    assert invariants.disagreements(living_system) == []
+    nemesis.look(living_system)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -15,6 +15,7 @@ from executions_app.models import Execution
 from scheduler_app import schedules
 from scheduler_app.models import FireRecord, Schedule
 from tests.faults.late import HOUR, LAST_FIVE, MINUTE, late
+from tests.faults.nemesis import Nemesis
 from tests.journeys.scenario import every, schedule
 from tests.journeys.test_dispatch import fires, force
 from tests.processes import System
@@ -23,18 +24,31 @@ pytestmark = pytest.mark.fault
 
 SECOND = timedelta(seconds=1)
 BEATS = ("beat", "beat-2", "beat-3")
-SEED = 20_261_121
 
 
-def steady(count: int) -> list[Schedule]:
+class Ordeal(NamedTuple):
+    """So many schedules, each of which fires every so many seconds, for so long."""
+
+    schedules: int
+    period: int
+    seconds: float
+
+
+def steady(count: int, *, period: int = 1) -> list[Schedule]:
     """Schedules of which every fire must run, however late."""
     policy = {"overlap_policy": "allow", "catchup_policy": "all", "catchup_limit": 100}
-    return [schedule(**every(1, **policy)) for _ in range(count)]
+    return [schedule(**every(period, **policy)) for _ in range(count)]
 
 
 def grid(of: Schedule, until: datetime) -> list[datetime]:
-    """The oracle: by its definition an interval of a second fires at anchor + k seconds."""
-    return [of.anchor_at + SECOND * k for k in range(1, (until - of.anchor_at) // SECOND + 1)]
+    """The oracle: by its definition an interval fires at anchor + k times its length."""
+    step = timedelta(milliseconds=of.schedule_config["interval_ms"])
+    return [of.anchor_at + step * k for k in range(1, (until - of.anchor_at) // step + 1)]
+
+
+def wait_for(system: System, moment: datetime) -> None:
+    seconds = (moment - datetime.now(UTC)).total_seconds() + 30
+    system.until(lambda: datetime.now(UTC) >= moment, what="the moment has come", seconds=seconds)
 
 
 def wait_for_fires(system: System, of: Iterable[Schedule], *, until: datetime) -> None:
@@ -63,32 +77,42 @@ def assert_each_fire_ran_once(system: System, of: Sequence[Schedule]) -> None:
     assert set(ran.values_list("attempt", flat=True)) == {1}
 
 
-def test_three_beats_at_once_fire_everything_exactly_once(system: System) -> None:
+@pytest.mark.parametrize(
+    "ordeal",
+    [
+        pytest.param(Ordeal(30, 1, 5.0), id="five seconds"),
+        pytest.param(Ordeal(200, 3, 600.0), id="ten minutes", marks=pytest.mark.long),
+    ],
+)
+def test_three_beats_at_once_fire_everything_exactly_once(system: System, ordeal: Ordeal) -> None:
     for name in BEATS:
         system.beat(name)
     system.wait_ready()
 
-    many = steady(30)
-    wait_for_fires(system, many, until=datetime.now(UTC) + 5 * SECOND)
+    many = steady(ordeal.schedules, period=ordeal.period)
+    until = datetime.now(UTC) + timedelta(seconds=ordeal.seconds)
+    wait_for(system, until)
+    wait_for_fires(system, many, until=until)
 
     for name in BEATS[1:]:
         system.processes[name].kill()
     assert_each_fire_ran_once(system, many)
 
 
-def wait_for(system: System, moment: datetime) -> None:
-    system.until(lambda: datetime.now(UTC) >= moment, what="the moment has come")
-
-
-def test_beats_killed_at_random_lose_no_fire_and_double_none(system: System) -> None:
-    chance = random.Random(SEED)
+@pytest.mark.parametrize(
+    "kills", [6, pytest.param(50, marks=pytest.mark.long)], ids=["six times", "fifty times"]
+)
+def test_beats_killed_at_random_lose_no_fire_and_double_none(
+    system: System, nemesis: Nemesis, kills: int
+) -> None:
+    chance = nemesis.chance
     for name in BEATS[:2]:
         system.beat(name)
     system.wait_ready()
     many = steady(20)
     killed: Counter[str] = Counter()
 
-    for _ in range(6):
+    for _ in range(kills):
         name = chance.choice(BEATS[:2])
         moment = datetime.now(UTC) + timedelta(seconds=chance.uniform(0.2, 1.2))
         wait_for(system, moment)
@@ -98,7 +122,7 @@ def test_beats_killed_at_random_lose_no_fire_and_double_none(system: System) -> 
 
     wait_for_fires(system, many, until=datetime.now(UTC) + SECOND)
     system.processes[BEATS[1]].kill()
-    assert killed.total() == 6
+    assert killed.total() == kills
     assert_each_fire_ran_once(system, many)
 
 

@@ -16,6 +16,7 @@ from scheduler_app import schedules
 from scheduler_app.models import FireRecord, Schedule
 from tests.faults import clock, invariants
 from tests.faults.conftest import THREADS
+from tests.faults.nemesis import Nemesis
 from tests.journeys import scenario
 from tests.journeys.scenario import every, retries, schedule
 from tests.journeys.test_dispatch import fires
@@ -31,11 +32,12 @@ ALL: Final[dict[str, Any]] = {
 }
 CRON: Final[dict[str, Any]] = {"schedule_type": "cron", "schedule_config": {"cron": "* * * * *"}}
 BEATS = ("beat", "beat-2")
+WEEKEND_HOURS = 64
 
 
 @pytest.fixture
 def system(
-    django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory
+    django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory, nemesis: Nemesis
 ) -> Iterator[System]:
     """Two beats and a worker that go by a clock which can be set."""
     folder = tmp_path_factory.mktemp("clock")
@@ -47,7 +49,10 @@ def system(
         for name in BEATS:
             system.beat(name)
         system.wait_ready()
+        nemesis.watch(system)
         yield system
+        nemesis.strikes("clock set", times=clock.times_set())
+        nemesis.count(system)
 
 
 def plans() -> dict[str, Schedule]:
@@ -195,6 +200,29 @@ def test_one_that_is_resumed_after_the_clock_went_back_repeats_no_fire(system: S
     assert Execution.objects.filter(schedule_id=each_minute.id).count() == len(
         [one for one in records if one.reason == "dispatched"]
     )
+
+
+@pytest.mark.long
+def test_after_a_weekend_without_workers_everything_that_was_queued_runs(system: System) -> None:
+    system.processes["worker"].kill()
+    hourly = schedule(**every(3600), **ALL)
+    minutely = schedule(**every(60))
+    by_hand = [schedules.trigger(schedule(), actor=SYSTEM) for _ in range(20)]
+
+    for hours in range(4, WEEKEND_HOURS + 1, 4):
+        clock.put(hours * HOUR)
+        pass_by(system, [hourly, minutely], clock.now())
+
+    assert Execution.objects.filter(schedule_id=hourly.id).count() == WEEKEND_HOURS
+    assert not Execution.objects.exclude(status__in=["queued", "pending"]).exists()
+    system.worker()
+    rest(system)
+    assert set(Execution.objects.values_list("attempt", flat=True)) == {1}
+    assert set(Execution.objects.filter(id__in=by_hand).values_list("status", flat=True)) == {
+        "completed"
+    }
+    assert_each_once({"hourly": hourly, "minutely": minutely})
+    assert invariants.broken() == {}
 
 
 def test_what_stood_in_a_queue_when_the_clock_went_back_runs_all_the_same(system: System) -> None:

@@ -13,13 +13,13 @@ from scheduler_app import schedules
 from scheduler_app import system as switch
 from scheduler_app.limiting import limits
 from tests.faults.failing_beats import FailingBeats
+from tests.faults.nemesis import Nemesis
 from tests.faults.sampling import Sampler, most_at_once
 from tests.journeys.scenario import retries, schedule
 from tests.processes import System
 
 pytestmark = pytest.mark.fault
 
-SEED: Final = 20_261_121
 LIMIT: Final = 5
 OF_EACH: Final = 100
 KEYS: Final = ("key:one", "key:two")
@@ -27,7 +27,7 @@ POINTS: Final = ("releasing", "releasing held", "committed", "half sent", "drawi
 WORKERS: Final = ("worker-2", "worker-3")
 
 
-def test_three_beats_never_admit_more_than_a_limit(system: System) -> None:
+def test_three_beats_never_admit_more_than_a_limit(system: System, nemesis: Nemesis) -> None:
     """300 executions, 100 under each limit, become due at once for three beats that start."""
     limits.put(limits.parse({"key": "key:*", "max_concurrent": LIMIT}), actor=SYSTEM)
     switch.stop(SYSTEM)
@@ -44,7 +44,7 @@ def test_three_beats_never_admit_more_than_a_limit(system: System) -> None:
     places = dict.fromkeys((*KEYS, f"schedule:{own.id}"), LIMIT)
     for name in WORKERS:
         system.worker(name, threads=8)
-    failing = FailingBeats(system, seed=SEED, seconds=(0.2, 3.0))
+    failing = FailingBeats(system, seed=nemesis.seed, seconds=(0.2, 3.0))
 
     with Sampler(system.environment["DATABASE_URL"], places) as sampler:
         switch.start(SYSTEM)

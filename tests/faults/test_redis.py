@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from executions_app.models import Execution
-from scheduler_app import envelopes
+from executions_app.models import Execution, SystemState
+from scheduler_app import envelopes, epoch
 from scheduler_app import system as switch
 from tests.faults.conftest import THREADS
+from tests.faults.nemesis import Nemesis
 from tests.journeys.scenario import begun, reaches, run, schedule
 from tests.journeys.test_dispatch import completed
 from tests.processes import System
@@ -23,15 +24,16 @@ def times_noticed(system: System) -> int:
     return system.beat().log.read_text().count("Redis was restarted, emptied or set back")
 
 
-def test_a_redis_that_lost_fifty_messages_costs_no_execution_and_no_attempt(
-    system: System, gate: Path
+@pytest.mark.parametrize("many", [50, pytest.param(500, marks=pytest.mark.long)])
+def test_a_redis_that_lost_its_messages_costs_no_execution_and_no_attempt(
+    system: System, gate: Path, many: int
 ) -> None:
     running = [run({"until": str(gate)}) for _ in range(THREADS)]
     for execution in running:
         reaches(system, execution, "running")
-    queued = [run() for _ in range(50)]
+    queued = [run() for _ in range(many)]
     redis = system.redis_server()
-    assert system.broker.llen("normal") >= 50 - THREADS
+    assert system.broker.llen("normal") >= many - THREADS
 
     noticed = times_noticed(system)
     redis.kill()
@@ -63,7 +65,9 @@ def test_what_is_due_while_redis_is_away_is_recorded_and_runs_when_it_is_back(
     assert completed(once)[0].attempt == 1
 
 
-def test_a_flushed_redis_is_noticed_without_a_restart(system: System, gate: Path) -> None:
+def test_a_flushed_redis_is_noticed_without_a_restart(
+    system: System, gate: Path, nemesis: Nemesis
+) -> None:
     busy = [run({"until": str(gate)}) for _ in range(THREADS)]
     for execution in busy:
         reaches(system, execution, "running")
@@ -71,6 +75,7 @@ def test_a_flushed_redis_is_noticed_without_a_restart(system: System, gate: Path
 
     noticed = times_noticed(system)
     system.broker.flushall()
+    nemesis.strikes("Redis emptied")
     gate.touch()
 
     for execution in [*busy, *waiting]:
@@ -78,7 +83,53 @@ def test_a_flushed_redis_is_noticed_without_a_restart(system: System, gate: Path
     assert times_noticed(system) == noticed + 1
 
 
-def test_every_message_five_times_is_every_execution_once(system: System, gate: Path) -> None:
+def test_a_redis_that_was_set_back_to_an_old_snapshot_costs_no_execution(
+    system: System, gate: Path, nemesis: Nemesis
+) -> None:
+    system.until(lambda: system.broker.exists(epoch.KEY), what="a beat has counted")
+    snapshot = everything_in(system)
+    old_epoch = SystemState.objects.get().redis_epoch
+    system.until(
+        lambda: SystemState.objects.get().redis_epoch > old_epoch + epoch.SLACK + 1,
+        what="some rounds have passed",
+    )
+    busy = [run({"until": str(gate)}) for _ in range(THREADS)]
+    for execution in busy:
+        reaches(system, execution, "running")
+    waiting = [run() for _ in range(20)]
+
+    noticed = times_noticed(system)
+    set_back(system, snapshot)
+    nemesis.strikes("Redis set back")
+    gate.touch()
+
+    for execution in [*busy, *waiting]:
+        assert reaches(system, execution, "completed").attempt == 1
+        assert begun(system, execution) == 1
+    assert times_noticed(system) == noticed + 1
+
+
+def everything_in(system: System) -> dict[bytes, bytes]:
+    """All keys, as a snapshot keeps them."""
+    found = {}
+    for key in system.broker.scan_iter():
+        if (content := system.broker.dump(key)) is not None:
+            found[key] = content
+    return found
+
+
+def set_back(system: System, snapshot: dict[bytes, bytes]) -> None:
+    """All at once, and without a restart: the run id stays, only the counter tells."""
+    with system.broker.pipeline(transaction=True) as pipeline:
+        pipeline.flushall()
+        for key, content in snapshot.items():
+            pipeline.restore(key, 0, content)
+        pipeline.execute()
+
+
+def test_every_message_five_times_is_every_execution_once(
+    system: System, gate: Path, nemesis: Nemesis
+) -> None:
     busy = [run({"until": str(gate)}) for _ in range(THREADS)]
     for execution in busy:
         reaches(system, execution, "running")
@@ -86,6 +137,7 @@ def test_every_message_five_times_is_every_execution_once(system: System, gate: 
     for execution in many:
         copies = envelopes.build([[execution]] * 4, queue="normal")
         system.broker.lpush("normal", *copies)
+        nemesis.strikes("message doubled", times=len(copies))
 
     gate.touch()
 

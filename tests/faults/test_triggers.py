@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,12 +12,12 @@ from executions_app.audit import SYSTEM
 from executions_app.models import Event, Execution, OutcomeInbox
 from scheduler_app import schedules
 from scheduler_app.models import FireRecord, Schedule
+from tests.faults.nemesis import Nemesis
 from tests.journeys.scenario import every, schedule
 from tests.processes import System
 
 pytestmark = pytest.mark.fault
 
-SEED = 20_261_122
 UPSTREAMS = 8
 BEATS = ("beat", "beat-2")
 PREFIX = "upstream-"
@@ -44,8 +43,10 @@ def nothing_is_left() -> bool:
     return is_heard and not OutcomeInbox.objects.exists()
 
 
-def test_beats_killed_at_random_start_each_dependent_and_listener_once(system: System) -> None:
-    chance = random.Random(SEED)
+def test_beats_killed_at_random_start_each_dependent_and_listener_once(
+    system: System, nemesis: Nemesis
+) -> None:
+    chance = nemesis.chance
     system.beat(BEATS[1])
     system.wait_ready()
     listener = on(

@@ -10,7 +10,9 @@ import psutil
 import pytest
 
 from executions_app.models import Event
+from scheduler_app import envelopes
 from tests.faults.conftest import THREADS
+from tests.faults.nemesis import Nemesis
 from tests.journeys import scenario
 from tests.journeys.scenario import begun, errors, one, reaches, retries, run
 from tests.processes import System
@@ -19,6 +21,10 @@ pytestmark = pytest.mark.fault
 
 SURVIVED = {
     "memory": ("failed", "resource"),
+    "allocation": ("failed", "resource"),
+    "unpicklable": ("failed", "malformed"),
+    "no_text": ("failed", "unknown"),
+    "interrupt": ("failed", "permanent"),
     "exit": ("failed", "permanent"),
     "recursion": ("failed", "resource"),
     "unstorable": ("completed", None),
@@ -47,12 +53,35 @@ def test_what_a_killed_worker_ran_is_tried_again_and_what_it_had_not_begun_is_no
         assert reaches(system, execution, "completed").attempt == 1
 
 
-def test_a_worker_killed_at_every_attempt_ends_in_the_dead_letters(system: System) -> None:
+@pytest.mark.long  # a journey does it with a slice of three
+def test_a_job_that_kills_its_worker_in_a_slice_of_fifty_leaves_its_neighbours_untouched(
+    system: System, tmp_path: Path
+) -> None:
+    system.worker().stop()
     deadly = run({"poison": "os_exit"}, retry_policy=retries(1))
+    neighbours = [run() for _ in range(49)]
+    system.broker.delete("normal")
+    system.broker.lpush("normal", *envelopes.build([[deadly, *neighbours]], queue="normal"))
+
+    # One thread: what runs beside it in another thread of the same process does die with it.
+    single = system.worker("single")
+
+    for execution in neighbours:
+        assert reaches(system, execution, "completed", seconds=60).attempt == 1
+        assert errors(execution) == []
+    dead = reaches(system, deadly, "failed", seconds=60)
+    single.stop()
+    assert (dead.attempt, dead.outcome, dead.travels_alone) == (2, "lost", True)
+
+
+def test_a_job_that_kills_its_worker_at_every_attempt_is_buried_after_three(
+    system: System,
+) -> None:
+    deadly = run({"poison": "os_exit"}, retry_policy=retries(9))
 
     dead = reaches(system, deadly, "failed", seconds=60)
 
-    assert (dead.attempt, dead.outcome) == (2, "lost")
+    assert (dead.attempt, dead.outcome) == (3, "lost")
     assert scenario.letter(deadly).error_class == "lost"
     reaches(system, run(), "completed")
 
@@ -94,6 +123,30 @@ def test_a_worker_woken_after_its_lease_writes_nothing(system: System, gate: Pat
     assert told.count() == told_before
 
 
+def test_a_worker_woken_while_another_runs_its_execution_writes_nothing(system: System) -> None:
+    zombie = system.worker()
+    execution = run({"seconds": 2.0}, retry_policy=retries(1))
+    reaches(system, execution, "running")
+    zombie.pause()
+    second = system.worker("second")
+    system.until(lambda: begun(system, execution) == 2, what="another has taken it over")
+
+    zombie.resume()
+    system.until(lambda: woken(system, execution, zombie.pid), what="the zombie's run ended")
+    system.until(
+        lambda: any(words in zombie.log.read_text() for words in GIVES_WAY),
+        what="the zombie gives way",
+    )
+
+    done = reaches(system, execution, "completed")
+    second.stop()
+    assert (done.attempt, done.worker_id.split(":")[1]) == (2, str(second.pid))
+    ended = [each for each in system.entries() if each["execution"] == str(execution)][-1]
+    assert (ended["what"], ended["pid"]) == ("ended", second.pid)
+    assert done.completed_at is not None
+    assert done.completed_at.timestamp() >= ended["at"]
+
+
 GIVES_WAY = ("belongs to another worker now", "The lease ended before the outcome was stored")
 
 
@@ -105,7 +158,7 @@ def woken(system: System, execution: object, pid: int) -> bool:
 
 
 def test_a_killed_child_of_a_prefork_worker_costs_one_attempt_and_its_parent_serves_on(
-    system: System, gate: Path
+    system: System, gate: Path, nemesis: Nemesis
 ) -> None:
     system.worker().stop()
     parent = system.worker("process", pool="prefork", threads=2)
@@ -114,6 +167,7 @@ def test_a_killed_child_of_a_prefork_worker_costs_one_attempt_and_its_parent_ser
     child = system.entries()[-1]["pid"]
 
     os.kill(child, signal.SIGKILL)
+    nemesis.strikes("child killed")
     gate.touch()
 
     done = reaches(system, execution, "completed")
@@ -125,11 +179,12 @@ def test_a_killed_child_of_a_prefork_worker_costs_one_attempt_and_its_parent_ser
 
 
 def test_what_does_not_stop_after_its_time_limit_loses_its_process_and_nothing_else(
-    system: System,
+    system: System, nemesis: Nemesis
 ) -> None:
     system.worker().stop()
     parent = system.worker("process", pool="prefork", threads=2)
 
+    nemesis.strikes("deaf")
     deaf = reaches(system, run({"poison": "deaf"}, timeout_ms=500), "failed")
     child = system.entries()[-1]["pid"]
     system.until(lambda: not psutil.pid_exists(child), what="its process is gone")
@@ -142,7 +197,7 @@ def test_what_does_not_stop_after_its_time_limit_loses_its_process_and_nothing_e
 
 @pytest.mark.parametrize("poison", SURVIVED)
 def test_a_poisonous_handler_is_an_outcome_and_its_worker_serves_on(
-    system: System, gate: Path, poison: str
+    system: System, gate: Path, nemesis: Nemesis, poison: str
 ) -> None:
     worker = system.worker()
     pid = worker.pid
@@ -150,6 +205,7 @@ def test_a_poisonous_handler_is_an_outcome_and_its_worker_serves_on(
     reaches(system, neighbour, "running")
 
     poisonous = run({"poison": poison})
+    nemesis.strikes(poison)
     status, error_class = SURVIVED[poison]
     ended = reaches(system, poisonous, status)
     gate.touch()

@@ -64,10 +64,6 @@ class Workload:
     listeners: list[Schedule] = field(default_factory=list)
     limits: dict[str, int] = field(default_factory=dict)
 
-    @property
-    def size(self) -> int:
-        return len(self.timed) + len(self.dependents) + len(self.pairs) + len(self.listeners)
-
 
 def make(size: int, *, seed: int) -> Workload:
     """`size` schedules: more than half of them plain, the rest of every other kind."""

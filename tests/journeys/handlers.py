@@ -5,21 +5,26 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import resource
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import psutil
 from pydantic import BaseModel, ConfigDict
 
 from agents_app.handlers.base import Context, Handler, Outcome
 from errors_app.taxonomy import ErrorClass, HandlerError
 
 PAUSE_SECONDS: Final = 0.02
-Poison = Literal[
-    "", "memory", "exit", "recursion", "os_exit", "segfault", "unstorable", "huge", "deaf"
-]
+HUGE_BYTES: Final = 2 * 1024**3
+ROOM_BYTES: Final = 256 * 1024**2
+OUTCOME_OF_OTHERS: Final[Any] = threading.Lock
+Raised = Literal["memory", "allocation", "exit", "interrupt", "recursion", "no_text"]
+Poison = Raised | Literal["", "os_exit", "segfault", "unstorable", "unpicklable", "huge", "deaf"]
 
 
 class ActConfig(BaseModel):
@@ -87,6 +92,29 @@ def _memory(_: Context[ActConfig]) -> Outcome:
     raise MemoryError("no more of it")
 
 
+def _allocation(_: Context[ActConfig]) -> Outcome:
+    """2 GB where there is room for an eighth of it, as in a container with a limit."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    room = psutil.Process().memory_info().vms + ROOM_BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (room, before[1]))
+    try:
+        return Outcome(output=len(bytearray(HUGE_BYTES)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def _unpicklable(_: Context[ActConfig]) -> Outcome:
+    return Outcome(output=OUTCOME_OF_OTHERS())
+
+
+def _no_text(_: Context[ActConfig]) -> Outcome:
+    raise RuntimeError("\udcff\udc80 \x00 \ud800" + b"\xff\xfe".decode("utf-8", "surrogateescape"))
+
+
+def _interrupt(_: Context[ActConfig]) -> Outcome:
+    raise KeyboardInterrupt
+
+
 def _exit(_: Context[ActConfig]) -> Outcome:
     sys.exit(3)
 
@@ -119,6 +147,10 @@ def _huge(_: Context[ActConfig]) -> Outcome:
 
 POISONS: Final[Mapping[str, Callable[[Context[ActConfig]], Outcome]]] = {
     "memory": _memory,
+    "allocation": _allocation,
+    "unpicklable": _unpicklable,
+    "no_text": _no_text,
+    "interrupt": _interrupt,
     "exit": _exit,
     "recursion": _recursion,
     "os_exit": _os_exit,

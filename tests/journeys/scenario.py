@@ -36,7 +36,7 @@ def running(folder: Path, *, threads: int, **environment: str) -> Iterator[Syste
     """A system with one beat and one worker that knows the `act` handler."""
     registry.register("act")(Act)
     try:
-        with system(folder, EXTRA_HANDLERS=EXTRA_HANDLERS, **environment) as made:
+        with system(folder, **{"EXTRA_HANDLERS": EXTRA_HANDLERS, **environment}) as made:
             made.beat()
             made.worker(threads=threads)
             made.wait_ready()

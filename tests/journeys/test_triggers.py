@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import requests
-from django.conf import settings
 from standardwebhooks import Webhook
 
-from config import embedded_instance
 from executions_app.audit import SYSTEM
 from executions_app.models import Event, Execution
 from scheduler_app import schedules
@@ -21,6 +18,7 @@ from scheduler_app.models import FireRecord, Schedule
 from scheduler_app.sources import webhook_secrets
 from tests.journeys import scenario
 from tests.journeys.scenario import reaches, run, schedule
+from tests.journeys.web import serving
 from tests.processes import System
 
 pytestmark = pytest.mark.journey
@@ -29,24 +27,8 @@ pytestmark = pytest.mark.journey
 @pytest.fixture
 def web(system: System) -> Iterator[str]:
     """The address of a real web process."""
-    port = embedded_instance.next_free(0)
-    argv = [sys.executable, "-m", "uvicorn", "config.asgi:application", "--port", str(port)]
-    keys = ",".join(settings.FIELD_ENCRYPTION_KEYS)
-    process = system._process("web", argv, CADENZA_ROLE="web", FIELD_ENCRYPTION_KEYS=keys)
-    url = f"http://127.0.0.1:{port}"
-
-    def answers() -> bool:
-        try:
-            return requests.get(f"{url}/api/health/live", timeout=5).ok
-        except requests.ConnectionError:
-            return False
-
-    try:
-        system.until(answers, what="the web answers")
+    with serving(system) as url:
         yield url
-    finally:
-        process.stop()
-        del system.processes["web"]
 
 
 def on(trigger_type: str, config: dict[str, Any], **words: Any) -> Schedule:

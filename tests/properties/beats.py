@@ -17,6 +17,7 @@ from errors_app.models import ErrorRecord
 from executions_app import clock, ids, lifecycle, outbox
 from executions_app.states import ExecutionStatus, RecoveryStatus
 from scheduler_app import consequences
+from tests import verbs
 from tests.properties import rows
 from tests.properties.machine import MOST, LedgerMachine
 from tests.properties.model import Model
@@ -73,7 +74,7 @@ class Beats(LedgerMachine):
             if one.may_be_queued(recovery_runs=self.recovery_runs)
         }
 
-        queued = {message.execution_id for message, _ in lifecycle.queue_due(limit=len(chosen))}
+        queued = {message.execution_id for message, _ in verbs.queue_due(limit=len(chosen))}
 
         assert queued <= may
         assert len(queued) == min(len(chosen), len(may))

@@ -121,7 +121,7 @@ class Crowd:
 
     def beat(self, _dice: random.Random, _name: str) -> None:
         lifecycle.due_now(self.ids)
-        lifecycle.queue_due(limit=100)
+        verbs.queue_due(limit=100)
         outbox.unsent(limit=100)
         outbox.overdue(limit=100, grace_seconds=0, queues=["normal"])
         outbox.unpublish(self.ids[:2])

@@ -33,8 +33,12 @@ class Plan:
 
     @property
     def pages(self) -> int:
-        """Of 8 kB, read or found in the cache."""
-        return int(self.tree["Shared Hit Blocks"]) + int(self.tree["Shared Read Blocks"])
+        """Of 8 kB, read or found in the cache.
+
+        What a `WITH` writes and nobody reads is written after the answer: the whole does not count
+        it, so each part is counted by itself. A scan of a `WITH` is what that has cost already.
+        """
+        return sum(_own_pages(node) for node in self.nodes if node["Node Type"] != "CTE Scan")
 
     @cached_property
     def nodes(self) -> list[Mapping[str, Any]]:
@@ -146,6 +150,20 @@ def _walk(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     yield node
     for part in node.get("Plans", ()):
         yield from _walk(part)
+
+
+def _own_pages(node: Mapping[str, Any]) -> int:
+    """Those that none of its parts has touched; a `WITH` is a part of who reads it."""
+    parts = (one for one in node.get("Plans", ()) if not _is_with(one))
+    return max(0, _pages(node) - sum(_pages(one) for one in parts))
+
+
+def _is_with(node: Mapping[str, Any]) -> bool:
+    return str(node.get("Subplan Name", "")).startswith("CTE ")
+
+
+def _pages(node: Mapping[str, Any]) -> int:
+    return int(node["Shared Hit Blocks"]) + int(node["Shared Read Blocks"])
 
 
 def _rows_read(node: Mapping[str, Any]) -> int:

@@ -53,8 +53,18 @@ def test_cron_is_explained_with_no_system_running() -> None:
 
     explained = json.loads(ended.stdout)
     assert explained["fires"] == [
-        {"utc": "2026-03-28T01:30:00Z", "local": "2026-03-28T02:30:00", "offset": "+01:00"},
-        {"utc": "2026-03-29T01:00:00Z", "local": "2026-03-29T03:00:00", "offset": "+02:00"},
+        {
+            "utc": "2026-03-28T01:30:00Z",
+            "local": "2026-03-28T02:30:00",
+            "offset": "+01:00",
+            "starts_at": "2026-03-28T01:30:00Z",
+        },
+        {
+            "utc": "2026-03-29T01:00:00Z",
+            "local": "2026-03-29T03:00:00",
+            "offset": "+02:00",
+            "starts_at": "2026-03-29T01:00:00Z",
+        },
     ]
     assert "02:30" in explained["sentence"]
     assert "jumps" in explained["warnings"][0]

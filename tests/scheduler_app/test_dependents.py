@@ -19,6 +19,7 @@ from executions_app.states import ExecutionStatus, Outcome
 from scheduler_app import consequences, schedules
 from scheduler_app.models import DependencyMark, FireRecord, Schedule
 from scheduler_app.sources import handing_on
+from tests import verbs
 from tests.factories import ScheduleFactory
 from tests.verbs import complete
 
@@ -228,7 +229,7 @@ def test_a_chain_of_dependents_runs_from_end_to_end(owner: User) -> None:
     consequences.draw()
     (execution,) = started(second)
     with transaction.atomic():
-        lifecycle.queue_due(limit=1, ids=[execution.id])
+        verbs.queue_due(limit=1, ids=[execution.id])
     (one,) = lifecycle.claim([execution.id], worker_id="w")
     complete(one, output=None)
 
@@ -356,7 +357,7 @@ def test_an_execution_that_a_person_requeues_is_another_outcome(owner: User) -> 
     consequences.draw()
     with transaction.atomic():
         lifecycle.requeue([execution_id], budget=1)
-        lifecycle.queue_due(limit=1, ids=[execution_id])
+        verbs.queue_due(limit=1, ids=[execution_id])
     (one,) = lifecycle.claim([execution_id], worker_id="w")
     complete(one, output=None)
 

@@ -23,8 +23,13 @@ def test_an_explanation_serialises_to_the_documented_json() -> None:
     assert json.loads(json.dumps(asdict(explanation))) == {
         "sentence": "At 09:00, Monday through Friday (Europe/Berlin)",
         "fires": [
-            {"utc": "2026-03-02T08:00:00Z", "local": "2026-03-02T09:00:00", "offset": "+01:00"},
-            {"utc": "2026-03-03T08:00:00Z", "local": "2026-03-03T09:00:00", "offset": "+01:00"},
+            {
+                "utc": f"2026-03-0{day}T08:00:00Z",
+                "local": f"2026-03-0{day}T09:00:00",
+                "offset": "+01:00",
+                "starts_at": f"2026-03-0{day}T08:00:00Z",
+            }
+            for day in (2, 3)
         ],
         "warnings": [],
     }

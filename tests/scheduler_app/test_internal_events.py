@@ -22,6 +22,7 @@ from executions_app.states import ExecutionStatus
 from scheduler_app import consequences, outlook, schedules
 from scheduler_app.models import EventCursor, EventListener, FireRecord, Schedule
 from scheduler_app.sources import hearing, internal
+from tests import verbs
 from tests.factories import ExecutionFactory, ScheduleFactory, UserFactory
 from tests.verbs import complete
 
@@ -273,7 +274,7 @@ def test_an_event_without_what_a_key_needs_is_recorded_and_disables_nobody(owner
 
 def run_to_the_end(execution: Execution) -> None:
     with transaction.atomic():
-        lifecycle.queue_due(limit=10, ids=[execution.id])
+        verbs.queue_due(limit=10, ids=[execution.id])
     (claimed,) = lifecycle.claim([execution.id], worker_id="w")
     complete(claimed, output=None)
 

@@ -10,15 +10,18 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from errors_app import recovery
+from errors_app.alerting import raising
+from errors_app.alerting.findings import Finding
 from executions_app import clock, lifecycle
 from executions_app.models import SystemState
 from executions_app.states import ExecutionStatus
 from scheduler_app import overview
+from tests.errors_app.watched import process, rule
 from tests.factories import ExecutionFactory, ScheduleFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
 
-STATEMENTS = 10
+STATEMENTS = 11
 
 
 @pytest.fixture
@@ -151,12 +154,25 @@ def test_a_beat_that_stopped_is_seen_on_the_health_strip(ada: User) -> None:
     assert seen == [("1 s ago", "ok"), ("10 s ago", "warn"), ("1 min ago", "bad")]
 
 
-def test_workers_are_those_that_ran_something_lately(ada: User) -> None:
-    ExecutionFactory.create(owner=ada, status=ExecutionStatus.RUNNING, worker_id="one")
-    ExecutionFactory.create(owner=ada, status=ExecutionStatus.RUNNING, worker_id="two")
+def test_workers_are_those_that_say_that_they_live(ada: User) -> None:
+    assert signs(ada)["Workers"] == ("none", "bad")
+    process("worker", "io@one")
+    process("worker", "io@two", silent=60)
+    process("worker", "low@one", stopped_at=clock.now())
+    process("beat", "beat@one")
 
-    assert signs(ada)["Workers"][0] == "2 seen"
-    assert signs(ada, clock.now() + timedelta(minutes=5))["Workers"][0] == "0 seen"
+    assert signs(ada)["Workers"] == ("1 alive", "ok")
+    assert signs(ada, clock.now() + timedelta(minutes=5))["Workers"] == ("none", "bad")
+
+
+@pytest.mark.parametrize(("severity", "tone"), [("medium", "warn"), ("critical", "bad")])
+def test_what_is_firing_is_seen_on_the_health_strip(ada: User, severity: str, tone: str) -> None:
+    assert signs(ada)["Alerts"] == ("none", "ok")
+    watched = rule("queue_age", severity=severity)
+
+    raising.settle(watched, [Finding(key="high", message="slow")])
+
+    assert signs(ada)["Alerts"] == ("1 firing", tone)
 
 
 def test_names_and_messages_are_shown_as_text(browser: Client, ada: User) -> None:

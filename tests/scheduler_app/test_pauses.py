@@ -53,6 +53,29 @@ def test_a_schedule_that_is_off_knows_since_when(make_schedule: MakeSchedule, ch
     assert schedule.next_run_at is None
 
 
+@pytest.mark.parametrize("is_by_itself", [False, True])
+def test_the_fires_of_a_pause_are_those_of_the_grid_that_it_interrupts(
+    make_schedule: MakeSchedule, is_by_itself: bool
+) -> None:
+    schedule = make_schedule(pause_after_failures=1)
+    began = clock.now() - timedelta(minutes=10, seconds=20)
+    rows = Schedule.objects.filter(id=schedule.id)
+    rows.update(anchor_at=began, next_run_at=began + 11 * MINUTE)
+    if is_by_itself:
+        rows.update(consecutive_failures=1)
+        schedules.pause_failing([schedule.id])
+    else:
+        schedules.pause(schedule.id, reason="", until=None, actor=audit.SYSTEM)
+    off = rows.get()
+    rows.update(paused_at=began + 8 * MINUTE + timedelta(seconds=10))
+
+    schedules.resume(schedule.id, actor=audit.SYSTEM)
+
+    assert off.anchor_at == began
+    assert [at for at, *_ in records_of(schedule)] == [began + 9 * MINUTE, began + 10 * MINUTE]
+    assert rows.get().anchor_at > began + 10 * MINUTE
+
+
 def test_a_schedule_that_is_created_disabled_is_off_from_the_start(
     make_schedule: MakeSchedule,
 ) -> None:

@@ -13,7 +13,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from executions_app import clock, ids, partitions
-from scheduler_app.foresight import lint, simulate, why_words
+from scheduler_app.foresight import lint, simulate, why_refused, why_words
 from scheduler_app.models import BusinessCalendar, FireRecord, Schedule
 from scheduler_app.policies import FireReason
 from tests.terminal import run
@@ -91,7 +91,7 @@ def test_an_example_comes_out_as_shown(command: str, shown: list[str]) -> None:
 
 def test_the_tables_name_every_word_there_is() -> None:
     source = (APP / "foresight" / "why_unrecorded.py").read_text()
-    absent = set(re.findall(r'Absence\(\w+, "(\w+)"', source))
+    absent = {why_refused.NOT_STARTED, *re.findall(r'Absence\(\w+, "(\w+)"', source)}
 
     assert set(words_of("why.md")) == {one.value for one in FireReason} | absent
     assert words_of("planning.md") == lint.CODES

@@ -10,15 +10,17 @@ from uuid import UUID
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from executions_app import clock, ids, lifecycle, retention, uniqueness
 from executions_app.ledger import Leave
 from executions_app.models import Execution
 from executions_app.states import ExecutionStatus
-from scheduler_app import holds
+from scheduler_app import dispatcher, holds
 from scheduler_app.limiting import unique
 from scheduler_app.limiting.unique import Duplicate, Granted, Wish
 from scheduler_app.models import UniqueMode, UniqueWork
+from tests import terminal
 from tests.factories import ExecutionFactory, UserFactory
 
 MINUTE, MINUTE_MS = timedelta(minutes=1), 60_000
@@ -181,6 +183,33 @@ def test_replace_waits_for_what_runs_and_was_asked_to_stop(owner: User) -> None:
     assert (early, then) == (0, 1)
     assert status(second.execution_id) == "cancelled"
     assert status(third.execution_id) == "queued"
+
+
+@pytest.mark.django_db
+def test_who_looks_for_room_does_not_look_for_keys(owner: User) -> None:
+    first = come(owner, UniqueMode.REPLACE)
+    run(first.execution_id)
+    second = come(owner, UniqueMode.REPLACE)
+    end(first.execution_id)
+
+    with CaptureQueriesContext(connection) as looked:
+        dispatcher.release_held(holds.Held())
+
+    waiting = Execution.objects.get(id=second.execution_id)
+    assert waiting.held_by == "unique:order:7"
+    assert not any("unique" in one["sql"] for one in looked.captured_queries)
+
+
+@pytest.mark.django_db
+def test_a_round_by_hand_lets_go_what_waited_for_work_of_its_key(owner: User) -> None:
+    first = come(owner, UniqueMode.REPLACE)
+    run(first.execution_id)
+    second = come(owner, UniqueMode.REPLACE)
+    end(first.execution_id)
+
+    terminal.run("scheduler", "tick")
+
+    assert status(second.execution_id) == "queued"
 
 
 @pytest.mark.django_db

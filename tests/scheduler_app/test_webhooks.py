@@ -518,3 +518,45 @@ def test_names_in_a_filter_are_the_senders_own(owner: User) -> None:
     row = signed_in(owner).post("/api/scheduler/schedules", words).json()
 
     assert row["trigger_config"] == {"source": "webhook", "filter": conditions}
+
+
+def test_deliveries_are_listed_with_what_came_of_them(
+    schedule: Schedule, secret: str, owner: User
+) -> None:
+    deliver(schedule.id, secret, delivery_id="evt-1")
+    deliver(schedule.id, secret, {"kind": "refund"}, delivery_id="evt-2")
+    deliver(schedule.id, secret, delivery_id="evt-1")
+    other = on_webhook(owner, overlap_policy="allow")
+    deliver(other.id, secret_of(other), delivery_id="evt-1")
+    path = f"/api/scheduler/webhooks/{schedule.id}/deliveries"
+    execution = Execution.objects.get(schedule_id=schedule.id)
+
+    listed = signed_in(owner).get(path).json()["results"]
+    found = signed_in(owner).get(path, {"deliveryId": "evt-1"}).json()["results"]
+    unmatched = signed_in(owner).get(path, {"reason": "not_matched"}).json()["results"]
+    User.objects.create_superuser("root")
+    shown = run("schedule", "deliveries", str(schedule.id), "--json").document
+
+    assert [(one["delivery_id"], one["execution_id"], one["reason"]) for one in listed] == [
+        ("evt-2", None, "not_matched"),
+        ("evt-1", str(execution.id), ""),
+    ]
+    assert (found, unmatched) == (listed[1:], listed[:1])
+    assert [one["delivery_id"] for one in shown] == ["evt-2", "evt-1"]
+    assert shown[0].keys() == listed[0].keys()
+
+
+def test_deliveries_go_page_by_page_and_are_their_owners(
+    schedule: Schedule, secret: str, owner: User
+) -> None:
+    for number in range(3):
+        deliver(schedule.id, secret, delivery_id=f"evt-{number}")
+    path = f"/api/scheduler/webhooks/{schedule.id}/deliveries"
+
+    first = signed_in(owner).get(path, {"page_size": 2}).json()
+    second = signed_in(owner).get(first["next"]).json()
+
+    told = [one["delivery_id"] for page in (first, second) for one in page["results"]]
+    assert told == ["evt-2", "evt-1", "evt-0"]
+    assert second["next"] is None
+    assert signed_in(UserFactory.create()).get(path).status_code == 404

@@ -10,15 +10,16 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models.functions import Now
 
-from executions_app import clock, events, ids
+from executions_app import clock, events, ids, lifecycle
 from executions_app.audit import Actor
 from executions_app.events import NewEvent
 from executions_app.models import Execution, SystemState
-from scheduler_app import definition, dispatcher, schedules, system
+from scheduler_app import consequences, definition, dispatcher, schedules, system
 from scheduler_app.foresight import past, why
 from scheduler_app.models import BusinessCalendar, FireRecord, Schedule
 from scheduler_app.policies import FireReason
 from scheduler_app.sources import internal
+from tests.factories import ExecutionFactory
 
 MakeSchedule = Callable[..., Schedule]
 MINUTE = timedelta(minutes=1)
@@ -185,10 +186,10 @@ def on_event(make_schedule: MakeSchedule, **changes: object) -> Schedule:
     )
 
 
-def event() -> None:
+def event(**data: object) -> None:
     owner_id = User.objects.get(username="owner").id
     with transaction.atomic():
-        events.emit([NewEvent("execution:failed", "execution:x", {}, owner_id=owner_id)])
+        events.emit([NewEvent("execution:failed", "execution:x", data, owner_id=owner_id)])
     internal.hear()
 
 
@@ -223,6 +224,60 @@ def test_a_skipped_event_is_told_and_what_was_before_it_too(make_schedule: MakeS
     assert f"#{Execution.objects.get().number} had not ended" in latest.sentence
     assert later.code == "not_timed"
     assert latest.sentence in later.sentence
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_event_that_lacks_what_a_key_needs_is_told_with_what_is_missing(
+    make_schedule: MakeSchedule,
+) -> None:
+    schedule = on_event(make_schedule, unique_key="of:{event.data.tenant}")
+    nothing = explain(schedule)
+    event()
+
+    latest = explain(schedule)
+    then = explain(schedule, latest.at.replace(microsecond=0))
+    later = explain(schedule, clock.now() + HOUR)
+
+    assert nothing.code == "not_timed"
+    assert (latest.code, then.code, later.code) == ("not_started", "not_started", "not_timed")
+    assert (latest.fire, latest.execution) == (None, None)
+    assert latest.sentence.startswith("An event could not start it at ")
+    assert "{event.data.tenant} has no value" in latest.sentence
+    assert then.sentence == latest.sentence
+    assert latest.sentence in later.sentence
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_was_started_after_one_that_lacked_a_value_is_the_latest(
+    make_schedule: MakeSchedule,
+) -> None:
+    schedule = on_event(make_schedule, limit_key="of:{event.data.tenant}")
+    event()
+    event(tenant="acme")
+
+    assert explain(schedule).execution == Execution.objects.get()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_outcome_that_lacks_what_a_key_needs_is_told_too(
+    make_schedule: MakeSchedule, owner: User
+) -> None:
+    first = make_schedule("first")
+    schedule = make_schedule(
+        trigger_type="dependent",
+        trigger_config={"upstreams": [first.name], "on": "end"},
+        schedule_type="",
+        schedule_config={},
+        unique_key="of:{upstream.first.result.tenant}",
+    )
+    execution = ExecutionFactory.create(owner=owner, schedule_id=first.id)
+    lifecycle.cancel(execution)
+    consequences.draw()
+
+    latest = explain(schedule)
+
+    assert latest.code == "not_started"
+    assert latest.sentence.startswith("The end of an upstream could not start it at ")
 
 
 def test_a_dependent_is_told_by_its_last_record(make_schedule: MakeSchedule) -> None:

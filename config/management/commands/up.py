@@ -27,7 +27,7 @@ from config.supervisor import Report, StopSignals, Supervisor, read_procfile
 USAGE, UNAVAILABLE, TRY_AGAIN, INTERRUPTED = 2, 69, 75, 130
 READY_SECONDS = 120
 REVIVE_PAUSE_SECONDS = 5
-SETTLE_SECONDS = 5  # added to the drain, before a process is killed
+SETTLE_SECONDS = 10  # added to the drain: a worker needs them to give back what it cut short
 MANAGE = [sys.executable, str(CHECKOUT / "manage.py")]
 PORT_OF = {"web": "PORT", "flower": "FLOWER_PORT"}
 DEMO_PROCESS = "env CADENZA_ROLE=demo python manage.py demo --serve"

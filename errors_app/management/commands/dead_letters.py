@@ -6,10 +6,16 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 from functools import partial
 
-from errors_app import handling
-from errors_app.commands import letter_document, letter_named
+from django.db.models import QuerySet
+from rich.console import Group
+
+from errors_app import handling, history
+from errors_app.api.filters import DeadLetterFilter
+from errors_app.commands import letter_document, letter_named, told_letter_document
 from errors_app.models import DeadLetter
+from errors_app.taxonomy import ErrorClass
 from executions_app import clock
+from executions_app.command_problems import CommandProblem, Exit
 from executions_app.commands import (
     Answer,
     DoorCommand,
@@ -18,6 +24,8 @@ from executions_app.commands import (
     actor,
     add_acting_user,
     add_common_options,
+    facts,
+    one_line,
     row_count,
     table,
 )
@@ -32,7 +40,13 @@ class Command(DoorCommand):
         verbs = Verbs(parser)
         listing = verbs.add("list", self.list_all, help_text="open ones, the newest first")
         listing.add_argument("--all", action="store_true", help="also those that were handled")
+        listing.add_argument("--schedule", metavar="ID", help="only those of this schedule")
+        listing.add_argument("--class", dest="error_class", choices=[str(c) for c in ErrorClass])
+        listing.add_argument("--after", metavar="ISO", help="given up at that instant or later")
+        listing.add_argument("--before", metavar="ISO", help="given up before that instant")
         listing.add_argument("--limit", type=row_count, default=50)
+        showing = verbs.add("show", self.show, help_text="one with its attempts and last error")
+        showing.add_argument("letter", metavar="ID|EXECUTION")
         for name, run, help_text in (
             ("requeue", self.requeue, "a new budget of attempts, due at once"),
             ("discard", self.discard, "let them go: never run again"),
@@ -43,10 +57,7 @@ class Command(DoorCommand):
             add_acting_user(one)
 
     def list_all(self, options: Options) -> Answer:
-        chosen = DeadLetter.objects.order_by("-id")
-        if not options["all"]:
-            chosen = chosen.filter(handling="")
-        found, now = list(chosen[: options["limit"]]), clock.now()
+        found, now = list(_chosen(options)[: options["limit"]]), clock.now()
         rows = (
             (
                 one.id,
@@ -62,6 +73,25 @@ class Command(DoorCommand):
         shown = table("ID", "NAME", "TRIES", "CLASS", "IS", "SINCE", "MESSAGE", rows=rows)
         return Answer([letter_document(one) for one in found], shown)
 
+    def show(self, options: Options) -> Answer:
+        letter = letter_named(options["letter"])
+        story, now = history.of_letter(letter), clock.now()
+        shown: dict[str, object] = {
+            "id": letter.id,
+            "name": letter.payload.get("snapshot", {}).get("name"),
+            "execution": f"{letter.execution_id} {story.execution_status or 'is not kept'}",
+            "is": letter.handling or "open",
+            "since": moment(letter.created_at, now=now),
+            "task": letter.payload.get("snapshot", {}).get("task_type"),
+            "parameters": letter.payload.get("parameters"),
+        }
+        for one in story.failed_attempts:
+            said = f"{one.error_class}: {one.message[:200]}"
+            shown[f"attempt {one.attempt}"] = f"{moment(one.ended_at, now=now)} {said}"
+        stack = story.last_error.stack.splitlines() if story.last_error else []
+        text = Group(facts(shown), *map(one_line, stack))
+        return Answer(told_letter_document(letter), text)
+
     def requeue(self, options: Options) -> Answer:
         return self._handle(handling.requeue, options)
 
@@ -75,3 +105,21 @@ class Command(DoorCommand):
         handled = [act(letter) for letter in chosen]
         said = "\n".join(f"{one.id} is {one.handling}" for one in handled)
         return Answer([letter_document(one) for one in handled], said)
+
+
+def _chosen(options: Options) -> QuerySet[DeadLetter]:
+    """The dead letters that the options of the list name, the newest first."""
+    words = {
+        "handling": "all" if options["all"] else "open",
+        "schedule_id": options["schedule"],
+        "error_class": options["error_class"],
+        "created_after": options["after"],
+        "created_before": options["before"],
+    }
+    filters = DeadLetterFilter(data=words, queryset=DeadLetter.objects.order_by("-id"))
+    if not filters.is_valid():
+        found = {name: str(problems[0]) for name, problems in filters.errors.items()}
+        said = "; ".join(f"{name}: {problem}" for name, problem in found.items())
+        raise CommandProblem(said, "Correct it and repeat", Exit.USAGE, fields=found)
+    chosen: QuerySet[DeadLetter] = filters.qs
+    return chosen

@@ -11,7 +11,13 @@ from typing import Final
 from rich.console import Group
 
 from errors_app import handling
-from errors_app.commands import error_document, error_named
+from errors_app.commands import (
+    add_parameters,
+    edited,
+    error_document,
+    error_named,
+    incident_named,
+)
 from errors_app.models import DeadLetter, ErrorRecord
 from errors_app.taxonomy import ErrorClass
 from executions_app import clock
@@ -61,6 +67,7 @@ class Command(DoorCommand):
         )
         listing.add_argument("--schedule", metavar="NAME|ID")
         listing.add_argument("--execution", metavar="NUMBER|ID")
+        listing.add_argument("--incident", metavar="ID")
         listing.add_argument("--limit", type=row_count, default=50)
         verbs.add("status", self.status, help_text="how many of each kind")
         showing = verbs.add("show", self.show, help_text="one error with its stack")
@@ -69,8 +76,9 @@ class Command(DoorCommand):
             one = verbs.add(name, partial(self.decide, decide), help_text=help_text)
             one.add_argument("errors", metavar="ID", nargs="+")
             one.add_argument("--note", default="", help="why, for whoever reads it later")
+            if name == "retry":
+                add_parameters(one)
             add_acting_user(one)
-
         for name, switch in SWITCHES.items():
             one = verbs.add(name, partial(self.switch, switch), help_text=f"{name} all retries")
             add_acting_user(one)
@@ -93,6 +101,8 @@ class Command(DoorCommand):
             chosen = chosen.filter(**({"schedule_id": schedule_id} if schedule_id else named))
         if options["execution"]:
             chosen = chosen.filter(execution_id=execution_named(options["execution"]).id)
+        if options["incident"]:
+            chosen = chosen.filter(incident_id=incident_named(options["incident"]).id)
         found, now = list(chosen[: options["limit"]]), clock.now()
         rows = (
             (
@@ -136,7 +146,7 @@ class Command(DoorCommand):
 
     def decide(self, decide: Callable[..., ErrorRecord], options: Options) -> Answer:
         chosen = [error_named(reference) for reference in options["errors"]]
-        act = partial(decide, actor=actor(options), note=options["note"])
+        act = partial(decide, actor=actor(options), note=options["note"], **edited(options))
         decided = [act(record) for record in chosen]
         said = "\n".join(f"{one.id} is {one_line(one.recovery_status)}" for one in decided)
         return Answer([error_document(one) for one in decided], said)

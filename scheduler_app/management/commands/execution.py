@@ -9,7 +9,9 @@ from typing import Final
 from uuid import UUID
 
 from errors_app import handling, history
+from errors_app.commands import add_parameters, edited
 from executions_app import clock, lifecycle, shapes
+from executions_app.api.filters import held
 from executions_app.commands import (
     Answer,
     Options,
@@ -43,6 +45,9 @@ class Command(ScheduleCommand):
         listing = verbs.add("list", self.list_all, help_text="executions, the newest first")
         listing.add_argument("--status", choices=[str(one) for one in ExecutionStatus])
         listing.add_argument("--schedule", metavar="NAME|ID")
+        listing.add_argument(
+            "--held-by", metavar="PREFIX", help="what holds it begins so: limit:, rate:, unique:"
+        )
         listing.add_argument("--limit", type=row_count, default=50)
         add_acting_user(listing)
         for name, run, help_text in (
@@ -56,6 +61,8 @@ class Command(ScheduleCommand):
             add_acting_user(one)
             if name == "logs":
                 one.add_argument("-f", "--follow", action="store_true", help="until it has ended")
+            if name == "retry":
+                add_parameters(one)
 
     def list_all(self, options: Options) -> Answer:
         chosen = Execution.objects.order_by("-id")
@@ -64,6 +71,8 @@ class Command(ScheduleCommand):
         if options["schedule"]:
             user = user_named(options["user"]) if options["user"] else None
             chosen = chosen.filter(schedule_id=schedule_named(options["schedule"], user=user).id)
+        if options["held_by"] is not None:
+            chosen = held(chosen, options["held_by"])
         found, now = list(chosen[: options["limit"]]), clock.now()
         rows = (
             (
@@ -100,7 +109,7 @@ class Command(ScheduleCommand):
 
     def retry(self, options: Options) -> Answer:
         execution = execution_named(options["execution"])
-        handling.requeue_execution(execution, actor=actor(options))
+        handling.requeue_execution(execution, actor=actor(options), **edited(options))
         return self._answer(execution_named(str(execution.id)))
 
     def _tell_new_lines(self, execution_id: UUID, seen: set[UUID], options: Options) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 
+from django.db import transaction
+
+from errors_app.alerting import channels
 from executions_app.commands import Answer, Options, add_common_options
 from scheduler_app.commands import ScheduleCommand
 from scheduler_app.sources import webhook_secrets
@@ -18,5 +21,6 @@ class Command(ScheduleCommand):
 
     def rotate(self, options: Options) -> Answer:
         del options
-        number = webhook_secrets.renew_all()
+        with transaction.atomic():
+            number = webhook_secrets.renew_all() + channels.renew_all()
         return Answer({"renewed": number}, f"{number} secrets are encrypted by the first key now")

@@ -24,7 +24,6 @@ from executions_app.commands import (
 )
 from executions_app.wording import moment
 from scheduler_app import (
-    bulk,
     by_hand,
     definition,
     many_schedules,
@@ -35,6 +34,7 @@ from scheduler_app import (
     stats,
     webhook_verbs,
 )
+from scheduler_app.bulk import at_once
 from scheduler_app.by_hand import Wanted
 from scheduler_app.commands import ScheduleCommand, document, schedule_named
 from scheduler_app.foresight import verbs as foresight_verbs
@@ -130,7 +130,7 @@ class Command(ScheduleCommand):
             self.confirm(f"Pausing {chosen.count()} schedules", options)
             user, reason = acting_user(options), options["reason"]
             return many_schedules.answer(
-                bulk.pause(chosen, reason=reason, until=until, user=user), "paused"
+                at_once.pause(chosen, reason=reason, until=until, user=user), "paused"
             )
         schedule = self._named(options)
         return self._answer(
@@ -143,7 +143,7 @@ class Command(ScheduleCommand):
         chosen = many_schedules.chosen(options)
         if chosen is not None:
             self.confirm(f"Resuming {chosen.count()} schedules", options)
-            done = bulk.resume(chosen, user=acting_user(options))
+            done = at_once.resume(chosen, user=acting_user(options))
             return many_schedules.answer(done, "resumed")
         return self._answer(schedules.resume(self._named(options).id, actor=actor(options)))
 

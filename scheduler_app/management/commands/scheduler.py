@@ -6,7 +6,9 @@ from argparse import ArgumentParser
 from dataclasses import asdict
 from typing import Any
 
+from config.env import env
 from executions_app import clock
+from executions_app.api.filters import held
 from executions_app.command_problems import CommandProblem, Exit
 from executions_app.commands import (
     Answer,
@@ -22,6 +24,7 @@ from executions_app.states import ACTIVE
 from executions_app.wording import moment
 from scheduler_app import consequences, dispatcher, holds, system
 from scheduler_app.commands import ScheduleCommand
+from scheduler_app.limiting import unique
 from scheduler_app.models import Schedule
 
 
@@ -52,6 +55,7 @@ class Command(ScheduleCommand):
         if not system.read().scheduler_running:
             todo = "Start it with `manage.py scheduler start`"
             raise CommandProblem("The scheduler is stopped", todo, Exit.REFUSED)
+        unique.release(limit=env.scheduler_batch_size)
         dispatcher.release_held(holds.Held())
         done = dispatcher.dispatch_due()
         drawn = consequences.draw()
@@ -70,6 +74,7 @@ class Command(ScheduleCommand):
             "problem": state.problem,
             "schedules_enabled": Schedule.objects.filter(enabled=True).count(),
             "active_executions": active.count(),
+            "held": held(Execution.objects.all(), "").count(),
         }
         last_tick = moment(state.scheduler_last_tick_at, now=now)
         return Answer(document, facts({**document, "scheduler_last_tick_at": last_tick}))

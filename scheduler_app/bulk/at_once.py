@@ -1,19 +1,17 @@
-"""Pause and resume many schedules at once: each in a transaction of its own, so many at a time."""
+"""Pause and resume many schedules while somebody waits: one after the other, so many at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
 from django.contrib.auth.models import AbstractUser
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
-from executions_app import clock
-from executions_app.audit import Actor
 from executions_app.states import SchedulerException
-from scheduler_app import permissions, schedules
+from scheduler_app import schedules
+from scheduler_app.bulk import choosing, switching
 from scheduler_app.models import Schedule
 
 MOST_AT_ONCE: Final = 1000
@@ -41,33 +39,22 @@ def pause(
 ) -> Done:
     """Pause those that still fire; raises InvalidDefinition when `until` has passed."""
     schedules.check_until(until)
-    now = clock.now()
-    firing = rows.filter(enabled=True).exclude(paused_until__gt=now)
-
-    def act(schedule: Schedule) -> None:
-        schedules.pause(schedule.id, reason=reason, until=until, actor=Actor.of(user))
-
-    return _each(firing, act)
+    act = switching.pausing(reason=reason, until=until, user=user)
+    return _each(rows.filter(choosing.firing()), act)
 
 
 def resume(rows: QuerySet[Schedule], *, user: AbstractUser) -> Done:
     """Resume those that are paused or disabled, and that `user` may have executed."""
-    off = rows.filter(Q(enabled=False) | Q(paused_until__gt=clock.now()))
-
-    def act(schedule: Schedule) -> None:
-        permissions.check_task_type(user, schedule.task_type)
-        schedules.resume(schedule.id, actor=Actor.of(user))
-
-    return _each(off, act)
+    return _each(rows.filter(choosing.off()), switching.resuming(user=user))
 
 
-def _each(rows: QuerySet[Schedule], act: Callable[[Schedule], None]) -> Done:
+def _each(rows: QuerySet[Schedule], act: switching.Act) -> Done:
     """In the order of their ids; one that cannot be changed stops none of the others."""
     done = Done()
     chosen = list(rows.order_by("id").only("id", "name", "task_type")[:MOST_AT_ONCE])
     for one in chosen:
         try:
-            act(one)
+            switching.switch(one.id, act, chosen=rows)
         except Schedule.DoesNotExist:
             continue
         except SchedulerException as error:

@@ -1,0 +1,72 @@
+"""What people decide about incidents, that is about executions that fail alike: acknowledge, ...
+
+Each verb checks the machine in `states`, moves the incident with a guarded update, and writes the
+audit entry and the event in the same transaction. Errors that are in the incident stay as they are.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+
+from errors_app.incidents.telling import told
+from errors_app.models_incidents import Incident
+from executions_app import audit, clock, events
+from executions_app.audit import Actor
+from executions_app.states import IncidentStatus, LostRace, check
+
+
+def acknowledge(incident: Incident, *, actor: Actor, note: str = "") -> Incident:
+    """Somebody is at it; it can still recover by itself, and opens again after that."""
+    return _decide(incident, IncidentStatus.ACKNOWLEDGED, actor=actor, note=note)
+
+
+def ignore(incident: Incident, *, actor: Actor, note: str = "") -> Incident:
+    """It does not matter: further errors are counted and nobody is told."""
+    return _decide(incident, IncidentStatus.IGNORED, actor=actor, note=note)
+
+
+def resolve(incident: Incident, *, actor: Actor, note: str = "") -> Incident:
+    """The cause is gone; an error that comes later opens it again."""
+    return _decide(incident, IncidentStatus.RESOLVED, actor=actor, note=note)
+
+
+def _decide(incident: Incident, target: IncidentStatus, *, actor: Actor, note: str) -> Incident:
+    before = IncidentStatus(incident.status)
+    check(before, target)
+    with transaction.atomic():
+        now = clock.now()
+        changes = _changes(target, actor=actor, note=note, now=now)
+        if not Incident.objects.filter(id=incident.id, status=before).update(**changes):
+            message = "Somebody else decided about this incident first; read it again"
+            raise LostRace(message, id=incident.id)
+        incident.refresh_from_db()
+        audit.record(
+            actor,
+            f"incident.{target.value}",
+            object_type="incident",
+            object_id=incident.id,
+            now=now,
+            before={"status": before.value},
+            after={"status": target.value},
+            note=note,
+        )
+        events.emit([told(f"incident:{target.value}", incident)])
+    events.announce()
+    return incident
+
+
+def _changes(target: IncidentStatus, *, actor: Actor, note: str, now: datetime) -> dict[str, Any]:
+    changes: dict[str, Any] = {
+        "status": target,
+        "handled_by_id": actor.user_id,
+        "handled_at": now,
+        "note": note,
+        "resolved_at": now if target is IncidentStatus.RESOLVED else None,
+        "updated_at": now,
+    }
+    if target is not IncidentStatus.ACKNOWLEDGED:
+        changes |= {"succeeded_at": None, "recovers_at": None}
+    return changes

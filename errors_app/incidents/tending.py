@@ -1,0 +1,30 @@
+"""What a beat does about incidents of executions, once a second: one look when there is nothing."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from errors_app.incidents import folding, recovering
+from executions_app import prepared
+
+LOOK: Final = """
+SELECT (SELECT id FROM error_records WHERE incident_id IS NULL ORDER BY id LIMIT 1) IS NOT NULL,
+    coalesce((SELECT recovers_at FROM incidents WHERE recovers_at IS NOT NULL
+              ORDER BY recovers_at LIMIT 1) <= now(), false)
+"""
+
+
+def tend_incidents() -> int:
+    """Fold errors, then resolve what has recovered; answers how many errors were folded.
+
+    While errors wait that this call may not fold, or that another beat is at, nothing recovers:
+    they may speak against it.
+    """
+    seen = prepared.execute(LOOK).fetchone()
+    assert seen is not None  # a SELECT without FROM has one row
+    has_unfolded, has_recovered = seen
+    folded = folding.fold() if has_unfolded else 0
+    has_folded_all = not has_unfolded or 0 < folded < folding.MOST_AT_ONCE
+    if has_recovered and has_folded_all:
+        recovering.recover_quiet()
+    return folded

@@ -1,0 +1,61 @@
+"""The fault suite says what it does, and its table of defences fits the product as it is."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.faults.defences import DEFENCES, Defence
+from tests.faults.recording import Line, report
+
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
+FOLDER = CHECKOUT / "tests" / "faults"
+GUIDE = CHECKOUT / "docs" / "operations" / "faults.md"
+MODULES = sorted(FOLDER.glob("test_*.py"))
+
+
+def names_in(module: Path) -> set[str]:
+    tree = ast.parse(module.read_text())
+    found = {one.name for one in tree.body if isinstance(one, ast.FunctionDef)}
+    return {name for name in found if name.startswith("test_")}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda one: one.stem)
+def test_every_module_of_the_fault_suite_is_in_its_guide(module: Path) -> None:
+    assert f"`{module.stem}`" in GUIDE.read_text()
+
+
+@pytest.mark.parametrize("defence", DEFENCES, ids=lambda one: one.name)
+def test_every_defence_stands_where_the_table_says_and_has_its_test(defence: Defence) -> None:
+    module, _, test = defence.test.partition("::")
+
+    assert (CHECKOUT / defence.file).read_text().count(defence.text) == 1
+    assert defence.text != defence.instead
+    assert test.partition("[")[0] in names_in(FOLDER / module)
+
+
+def test_at_least_ten_defences_are_proved_without_being_asked_for() -> None:
+    assert len([one for one in DEFENCES if not one.slow]) >= 10
+
+
+def test_a_line_says_the_test_its_seed_the_faults_the_executions_and_the_violations() -> None:
+    line = Line("test_x::test_y", 7, {"killed": 2, "died": 1}, 40, 0)
+
+    assert line.words() == (
+        "test_x::test_y: seed 7, 3 faults (died 1, killed 2), 40 executions checked, 0 violations"
+    )
+
+
+def test_the_report_adds_up_what_its_lines_say() -> None:
+    lines = [
+        Line("test_x::test_y", 7, {"killed": 2}, 40, 0),
+        Line("test_x::test_y", 8, {"killed": 1}, 1, 1),
+    ]
+
+    text = report(lines)
+
+    assert "| seeds | 7, 8 |" in text
+    assert "| result | 2 tests, 3 faults injected, 41 executions checked, 1 violation |" in text
+    assert "| test_x::test_y | 8 | 1 fault (killed 1) | 1 | 1 |" in text

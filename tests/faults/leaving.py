@@ -1,0 +1,46 @@
+"""Processes that are told to stop, as a supervisor tells them, and what their end looked like."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from tests.processes import Process, System
+
+
+def tell(process: Process, number: signal.Signals = signal.SIGTERM) -> None:
+    """Ask a process to end; the harness does not bring it back."""
+    process.is_wanted = False
+    process.blows[f"told by {number.name}"] += 1
+    os.kill(process.pid, number)
+
+
+def tell_group(process: Process, number: signal.Signals = signal.SIGTERM) -> None:
+    """Ask it and everything it forked, as a service manager may."""
+    process.is_wanted = False
+    process.blows[f"group told by {number.name}"] += 1
+    os.killpg(process.pid, number)
+
+
+def exit_status(system: System, process: Process, *, seconds: float = 30.0) -> int:
+    """How it ended; fails if it does not."""
+    system.until(lambda: not process.is_alive(), what=f"{process.name} has ended", seconds=seconds)
+    assert process.child is not None
+    return int(process.child.returncode)
+
+
+def says(process: Process, words: str) -> bool:
+    """True once it has said this."""
+    return words.encode() in process.log.read_bytes()[process.log_begins :]
+
+
+@contextmanager
+def locked(system: System, table: str) -> Iterator[None]:
+    """Nobody else reads or writes the table while the block runs."""
+    with psycopg.connect(system.environment["DATABASE_URL"]) as connection:
+        connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+        yield

@@ -1,0 +1,181 @@
+"""Endpoints that answer with anything but an answer, called by a real worker that must not grow."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Final, NamedTuple, Self
+from uuid import UUID
+
+import psutil
+import pytest
+from pytest_django import DjangoDbBlocker
+
+from executions_app.models import Execution
+from tests.agents_app.hostile import Answer, Hostile, drip, exactly, flood, hostile
+from tests.faults.nemesis import Nemesis
+from tests.journeys import scenario
+from tests.journeys.scenario import errors, reaches, run
+from tests.processes import System
+
+pytestmark = pytest.mark.fault
+
+TIMEOUT_MS: Final = 3_000
+MOST_GROWTH: Final = 50 * 1024 * 1024
+THREADS: Final = 16
+OK: Final = b"HTTP/1.1 200 OK\r\n"
+JSON: Final = OK + b"Content-Type: application/json\r\n"
+MEGABYTE: Final = 1024 * 1024
+MOST_STORED: Final = MEGABYTE
+
+
+class Wanted(NamedTuple):
+    """How an execution ends: with an error of this class, or with a body of this kind."""
+
+    error_class: str = ""
+    truncated: bool = False
+
+
+def bomb() -> bytes:
+    """500 MB of zeros, in half a megabyte."""
+    packed = zlib.compressobj(wbits=31)
+    return b"".join(packed.compress(bytes(MEGABYTE)) for _ in range(500)) + packed.flush()
+
+
+def small_bomb() -> bytes:
+    packed = gzip.compress(bomb())
+    coding = b"Content-Encoding: gzip, gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
+    return OK + coding + packed
+
+
+def moved(to: str) -> bytes:
+    return f"HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n".encode()
+
+
+def body(content: bytes) -> bytes:
+    return JSON + b"Content-Length: %d\r\n\r\n" % len(content) + content
+
+
+FORBIDDEN: Final = "http://127.0.0.1:1/"
+HOSTILITIES: Final[dict[str, tuple[Callable[[], Answer], Wanted]]] = {
+    "a byte now and then": (
+        lambda: drip(OK + b"Content-Length: 1000\r\n\r\n", b"x"),
+        Wanted("timeout"),
+    ),
+    "a header now and then": (lambda: drip(OK, b"X: y\r\n"), Wanted("timeout")),
+    "nothing at all": (lambda: drip(b"", b""), Wanted("timeout")),
+    "headers without end": (lambda: flood(OK, b"X: y\r\n" * 1000), Wanted("malformed")),
+    "a header of 10 MB": (
+        lambda: exactly(OK + b"X: " + b"x" * 10 * MEGABYTE + b"\r\n\r\n"),
+        Wanted("malformed"),
+    ),
+    "a body of 5 GB": (
+        lambda: flood(OK + b"Content-Length: 5368709120\r\n\r\n", b"x" * 65_536),
+        Wanted(truncated=True),
+    ),
+    "a body without end": (lambda: flood(OK + b"\r\n", b"x" * 65_536), Wanted(truncated=True)),
+    "a bomb": (lambda: exactly(small_bomb()), Wanted(truncated=True)),
+    "a redirect without end": (lambda: exactly(moved("/again")), Wanted("permanent")),
+    "a redirect to this machine": (lambda: exactly(moved(FORBIDDEN)), Wanted("permanent")),
+    "a redirect to a file": (lambda: exactly(moved("file:///etc/passwd")), Wanted("permanent")),
+    "bytes that are no text": (lambda: exactly(body(b"\xff\xfe\x00\x80")), Wanted()),
+    "half of a JSON": (lambda: exactly(body(b'{"a": [1, 2')), Wanted()),
+    "a JSON too deep": (lambda: exactly(body(b"[" * 100_000)), Wanted()),
+    "no HTTP": (lambda: exactly(b"\x16\x03\x01 hello\r\n\r\n"), Wanted("malformed")),
+    "a connection that is cut": (
+        lambda: exactly(OK + b"Content-Length: 100\r\n\r\nhalf"),
+        Wanted("transient"),
+    ),
+}
+
+
+class Fattest:
+    """The most memory that a process held while it was watched, beyond what it had before."""
+
+    def __init__(self, pid: int) -> None:
+        self._process = psutil.Process(pid)
+        self._before = self._process.memory_info().rss
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.growth = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.02):
+            self.growth = max(self.growth, self._process.memory_info().rss - self._before)
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[dict[str, Hostile]]:
+    with ExitStack() as stack:
+        yield {
+            name: stack.enter_context(hostile(make())) for name, (make, _) in HOSTILITIES.items()
+        }
+
+
+@pytest.fixture(scope="module")
+def living_system(
+    servers: dict[str, Hostile],
+    django_db_blocker: DjangoDbBlocker,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[System]:
+    """A system whose worker may call exactly these servers of this machine."""
+    allow = ",".join(one.url.removeprefix("http://") for one in servers.values())
+    folder = tmp_path_factory.mktemp("hostile")
+    with (
+        django_db_blocker.unblock(),
+        scenario.running(folder, threads=THREADS, OUTBOUND_ALLOW=allow) as system,
+    ):
+        yield system
+
+
+@pytest.mark.parametrize(
+    "rounds", [1, pytest.param(20, marks=pytest.mark.long)], ids=["once", "twenty times"]
+)
+def test_every_hostile_answer_is_an_outcome_of_bounded_size_in_bounded_time_and_memory(
+    system: System, servers: dict[str, Hostile], nemesis: Nemesis, rounds: int
+) -> None:
+    worker = system.worker()
+    pid, deaths = worker.pid, worker.deaths
+    reaches(system, call(servers["half of a JSON"]), "completed")  # what it loads once is loaded
+
+    with Fattest(pid) as fattest:
+        for _ in range(rounds):
+            made = {name: call(server) for name, server in servers.items()}
+            nemesis.strikes("hostile answer", times=len(made))
+            for name, execution in made.items():
+                status = "failed" if HOSTILITIES[name][1].error_class else "completed"
+                reaches(system, execution, status, seconds=60)
+            nemesis.found(wrong(made))
+
+    assert (worker.is_alive(), worker.pid, worker.deaths) == (True, pid, deaths)
+    assert fattest.growth < MOST_GROWTH
+
+
+def call(server: Hostile) -> UUID:
+    return run(task_type="http_request", task_config={"url": server.url}, timeout_ms=TIMEOUT_MS)
+
+
+def wrong(made: dict[str, UUID]) -> Iterator[str]:
+    for name, execution in made.items():
+        wanted = HOSTILITIES[name][1]
+        found = [each.error_class for each in errors(execution)]
+        if found != [wanted.error_class] * bool(wanted.error_class):
+            yield f"{name}: {found}"
+        one = Execution.objects.get(id=execution)
+        if wanted.error_class or one.result is None:
+            continue
+        is_cut = one.result_truncated or one.result["truncated"]
+        if is_cut != wanted.truncated or len(json.dumps(one.result)) > MOST_STORED:
+            yield f"{name}: cut: {is_cut}, {len(json.dumps(one.result))} characters stored"

@@ -1,0 +1,159 @@
+"""Every process restarted, one after the other, under load: nothing is lost, doubled or late."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import pytest
+from django.db import connection
+from pytest_django import DjangoDbBlocker
+
+from errors_app.models import ErrorRecord
+from executions_app import clock
+from executions_app.audit import SYSTEM
+from executions_app.models import Execution
+from scheduler_app import schedules
+from scheduler_app.models import FireRecord, Schedule
+from tests.faults.leaving import exit_status, tell
+from tests.faults.nemesis import Nemesis
+from tests.journeys import scenario
+from tests.journeys.scenario import every, schedule
+from tests.processes import Process, System
+
+pytestmark = pytest.mark.fault
+
+THREADS: Final = 8
+FIRING: Final = 10
+BY_HAND_PER_SECOND: Final = 20
+MOST_LATER: Final = timedelta(seconds=5)
+SECOND: Final = timedelta(seconds=1)
+POLICY: Final = {"overlap_policy": "allow", "catchup_policy": "all", "catchup_limit": 100}
+SETTINGS: Final = {"LEASE_SECONDS": "60", "HEARTBEAT_SECONDS": "5", "DRAIN_SECONDS": "20"}
+LATEST: Final = """
+SELECT coalesce(max(started_at - due_at), interval '0') FROM task_executions
+WHERE due_at >= %s AND due_at < %s
+"""
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """How many of what, how often each of it is restarted, and how long nothing is before."""
+
+    workers: tuple[str, ...]
+    beats: tuple[str, ...]
+    rounds: int
+    calm_seconds: float
+
+
+SHORT: Final = Deployment(("worker", "worker-2"), ("beat", "beat-2"), 1, 2.0)
+LONG: Final = Deployment(("worker", "worker-2", "worker-3"), ("beat", "beat-2"), 5, 10.0)
+
+
+@pytest.fixture
+def system(
+    django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory, nemesis: Nemesis
+) -> Iterator[System]:
+    folder = tmp_path_factory.mktemp("rolling")
+    with (
+        django_db_blocker.unblock(),
+        scenario.running(folder, threads=THREADS, **SETTINGS) as system,
+    ):
+        nemesis.watch(system)
+        yield system
+        nemesis.look(system)
+
+
+def start(system: System, name: str) -> Process:
+    return system.beat(name) if name in LONG.beats else system.worker(name, threads=THREADS)
+
+
+@contextmanager
+def triggering(one: Schedule) -> Iterator[None]:
+    """Somebody triggers it again and again, at a steady pace."""
+    is_over = threading.Event()
+
+    def trigger() -> None:
+        try:
+            while not is_over.wait(1 / BY_HAND_PER_SECOND):
+                schedules.trigger(one, actor=SYSTEM)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=trigger)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "deployment",
+    [
+        pytest.param(SHORT, id="each once"),
+        pytest.param(LONG, id="each five times", marks=pytest.mark.long),
+    ],
+)
+def test_a_rolling_restart_loses_nothing_doubles_nothing_and_delays_little(
+    system: System, nemesis: Nemesis, deployment: Deployment
+) -> None:
+    everybody = (*deployment.beats, *deployment.workers)
+    for name in everybody:
+        start(system, name)
+    system.wait_ready()
+    firing = [schedule({"seconds": 0.2}, **every(1, **POLICY)) for _ in range(FIRING)]
+    by_hand = schedule({"seconds": 0.2}, overlap_policy="allow")
+
+    began = clock.now()
+    with triggering(by_hand):
+        calm_until = began + timedelta(seconds=deployment.calm_seconds)
+        system.until(lambda: clock.now() >= calm_until, what="it ran undisturbed for a while")
+        for _ in range(deployment.rounds):
+            for name in everybody:
+                process = system.processes[name]
+                tell(process)
+                assert exit_status(system, process) == 0
+                start(system, name)
+                system.wait_ready()
+        ended = clock.now()
+    for one in firing:
+        schedules.disable(one.id, actor=SYSTEM)
+    system.until(lambda: not unfinished(), what="everything has run")
+
+    calm, rolling = latest(began, calm_until), latest(calm_until, ended)
+    nemesis.found([*wrong_fires(firing), *late(calm, rolling)])
+    assert set(Execution.objects.values_list("attempt", flat=True)) == {1}
+    assert not ErrorRecord.objects.exists()
+
+
+def unfinished() -> bool:
+    return Execution.objects.exclude(status="completed").exists()
+
+
+def latest(since: datetime, until: datetime) -> timedelta:
+    """The longest that anything due in that time waited to be begun."""
+    with connection.cursor() as cursor:
+        cursor.execute(LATEST, [since, until])
+        waited: timedelta = cursor.fetchone()[0]
+    return waited
+
+
+def late(calm: timedelta, rolling: timedelta) -> Iterator[str]:
+    if rolling > calm + MOST_LATER:
+        yield f"something began {rolling} late; undisturbed it is {calm} at most"
+
+
+def wrong_fires(firing: list[Schedule]) -> Iterator[str]:
+    """Fires that are not at anchor + k seconds, each once, each dispatched."""
+    for one in firing:
+        records = FireRecord.objects.filter(schedule_id=one.id).order_by("nominal_at")
+        seen = list(records.values_list("nominal_at", flat=True))
+        wanted = [one.anchor_at + SECOND * k for k in range(1, len(seen) + 1)]
+        if seen != wanted or records.exclude(reason="dispatched").exists():
+            yield f"{one.name}: {len(seen)} fires are not those of its rule"
