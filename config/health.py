@@ -84,13 +84,17 @@ def beat() -> Part:
 
 
 def needed_for_requests() -> dict[str, Part]:
-    """What the web process cannot do without."""
-    return {"database": database(), "redis": redis()}
+    """What the web process cannot do without.
+
+    Not Redis: without it requests are answered and their work is sent later. Were it asked for
+    here, a balancer would take all web processes away because of it.
+    """
+    return {"database": database()}
 
 
 def everything() -> dict[str, Part]:
     """All parts; beat's tick stands in the database, which is waited for only once."""
-    parts = needed_for_requests()
+    parts = {"database": database(), "redis": redis()}
     is_known = parts["database"].status == OK
     parts["beat"] = beat() if is_known else Part(FAILING, "its last tick is not known")
     return parts

@@ -17,10 +17,9 @@ from errors_app.api.views import note
 from errors_app.breakers import figures, handling
 from errors_app.models import Breaker
 from executions_app import permissions
-from executions_app.api import idempotent
+from executions_app.api import idempotent, problem
 from executions_app.api.base import ApiView
 from executions_app.api.filters import BoundedFilterSet, WordsFilter
-from executions_app.api.problem import Problem
 from executions_app.states import BreakerStatus
 
 
@@ -43,18 +42,13 @@ class BreakerFilter(BoundedFilterSet):
         return super().is_by_index(name, value)
 
 
-def operator_needed(error: permissions.OperatorNeeded) -> Problem:
-    """The act is an operator's."""
-    return Problem(403, "operator_needed", str(error))
-
-
 class BreakerView(ApiView[Breaker]):
     """Endpoints are nobody's: operators see them all. Others meet theirs in their errors."""
 
     rows = Breaker.objects.all()
     serializer_class = BreakerSerializer
     ordering_fields = ("created_at", "key")
-    meanings = {permissions.OperatorNeeded: operator_needed}
+    meanings = {permissions.OperatorNeeded: problem.operator_needed}
 
     def get_queryset(self) -> QuerySet[Breaker]:
         if not getattr(self, "swagger_fake_view", False):

@@ -23,7 +23,6 @@ from drf_standardized_errors.handler import ExceptionHandler
 from rest_framework import exceptions
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.settings import api_settings
 
 from executions_app.api import request_ids
 from executions_app.api.problem import (
@@ -154,13 +153,6 @@ def server_error(request: HttpRequest) -> HttpResponse:
     if not _is_api(request):
         return defaults.server_error(request)
     return _answer(request, Problem(500, "internal_error", UNEXPECTED))
-
-
-def _pointer(attribute: str | None) -> str:
-    """The pointer of a serializer's dotted path; empty for what concerns the whole."""
-    if attribute is None or attribute == api_settings.NON_FIELD_ERRORS_KEY:
-        return ""
-    return pointer(*attribute.split("."))
 
 
 def _is_api(request: HttpRequest) -> bool:

@@ -22,7 +22,6 @@ from scheduler_app.api.foresight_serializers import (
     NewBackfillSerializer,
 )
 from scheduler_app.api.foresight_views import OfSchedule
-from scheduler_app.api.views import operator_needed
 from scheduler_app.backfill_plan import InvalidBackfill
 from scheduler_app.foresight import shapes as foresight_shapes
 from scheduler_app.models import Backfill
@@ -38,7 +37,7 @@ class BackfillView(ApiView[Backfill]):
     meanings = {
         InvalidBackfill: invalid_backfill,
         IllegalMove: problem.conflict,
-        permissions.OperatorNeeded: operator_needed,
+        permissions.OperatorNeeded: problem.operator_needed,
     }
 
     def shown(self, backfill: Backfill, *, status: int = 200, **headers: str) -> Response:

@@ -11,7 +11,7 @@ from rest_framework.response import Response
 
 from errors_app import rescuer
 from executions_app import clock
-from executions_app.api import idempotent
+from executions_app.api import idempotent, problem
 from executions_app.api.base import ApiView
 from executions_app.api.serializers import LeaseSerializer
 from executions_app.api.views import ExecutionView
@@ -21,7 +21,6 @@ from scheduler_app import permissions, status, system
 from scheduler_app.api.serializers import (
     SchedulerStatusSerializer,
 )
-from scheduler_app.api.views import operator_needed
 from scheduler_app.models import Schedule
 
 MOST_NOTE: Final = 2000
@@ -30,7 +29,7 @@ MOST_NOTE: Final = 2000
 class SystemView(ApiView[Schedule]):
     rows = Schedule.objects.all()
     serializer_class = SchedulerStatusSerializer
-    meanings = {permissions.OperatorNeeded: operator_needed}
+    meanings = {permissions.OperatorNeeded: problem.operator_needed}
 
     def status(self) -> Response:
         return Response(SchedulerStatusSerializer(status.read(now=clock.now())).data)
@@ -68,7 +67,7 @@ class LeaseView(ExecutionView):
 
     rows = Execution.objects.filter(status=ExecutionStatus.RUNNING)
     serializer_class = LeaseSerializer
-    meanings = {permissions.OperatorNeeded: operator_needed}
+    meanings = {permissions.OperatorNeeded: problem.operator_needed}
 
     def get_serializer_context(self) -> dict[str, Any]:
         return {**super().get_serializer_context(), "now": clock.now()}

@@ -52,10 +52,6 @@ def version_changed(error: Exception) -> Problem:
     return Problem(412, "version_changed", str(error))
 
 
-def operator_needed(error: Exception) -> Problem:
-    return Problem(403, "operator_needed", str(error))
-
-
 def parameter_missing(error: MissingValue) -> Problem:
     path = str(error.context["path"]).split(".")
     where = problem.pointer("parameters", *path)
@@ -71,7 +67,7 @@ class ScheduleView(ApiView[Schedule]):
         schedules.NameTaken: name_taken,
         schedules.VersionChanged: version_changed,
         schedules.Needed: problem.conflict,
-        permissions.OperatorNeeded: operator_needed,
+        permissions.OperatorNeeded: problem.operator_needed,
     }
 
     def parse(self, words: dict[str, Any]) -> Definition:
