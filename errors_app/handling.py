@@ -16,7 +16,8 @@ from django.db import transaction
 
 from errors_app import edited_input
 from errors_app.models import DeadLetter, ErrorRecord
-from errors_app.recovery import told
+from errors_app.recovery import OPEN, hold, take_up
+from errors_app.telling import told
 from executions_app import audit, clock, events, lifecycle
 from executions_app.audit import Actor
 from executions_app.models import Execution, SystemState
@@ -41,8 +42,9 @@ def retry(
 ) -> ErrorRecord:
     """Run the execution of this error again, now: with a new budget if it was given up.
 
-    `parameters` replace its own. Raises IllegalMove when the error has no execution or its
-    execution is not waiting to be tried, and UnusableParameters.
+    Its other errors that nobody closed follow it. `parameters` replace its own. Raises IllegalMove
+    when the error has no execution or its execution is not waiting to be tried, and
+    UnusableParameters.
     """
     if record.execution_id is None:
         raise IllegalMove("This error belongs to no execution; resolve or ignore it instead")
@@ -52,18 +54,20 @@ def retry(
         if not lifecycle.due_now([record.execution_id]):
             _requeue(record.execution_id, actor=actor, now=now)
         edited_input.put(record.execution_id, parameters, actor=actor, now=now)
+        hold([record.execution_id], *OPEN, RecoveryStatus.ESCALATED)
         _move(record, RecoveryStatus.RETRYING, actor=actor, note=note, now=now)
+        take_up([record.execution_id])
     events.announce()
     return record
 
 
 def resolve(record: ErrorRecord, *, actor: Actor, note: str = "") -> ErrorRecord:
-    """The cause is gone; nothing is left to do."""
+    """The cause is gone. Only the record is closed: its execution and dead letter stay."""
     return _decide(record, RecoveryStatus.RESOLVED, actor=actor, note=note)
 
 
 def ignore(record: ErrorRecord, *, actor: Actor, note: str = "") -> ErrorRecord:
-    """The error does not matter."""
+    """The error does not matter. Only the record is closed: its execution and dead letter stay."""
     return _decide(record, RecoveryStatus.IGNORED, actor=actor, note=note)
 
 
@@ -100,7 +104,7 @@ def requeue(
     note: str = "",
     parameters: Mapping[str, Any] | None = None,
 ) -> DeadLetter:
-    """Give a dead execution a new budget of attempts; it is due at once.
+    """Give a dead execution a new budget of attempts; it is due at once, its errors follow it.
 
     `parameters` replace its own, and the letter keeps those that failed. Raises
     UnusableParameters.
@@ -109,6 +113,7 @@ def requeue(
         now = clock.now()
         _requeue(letter.execution_id, actor=actor, now=now)
         edited_input.put(letter.execution_id, parameters, actor=actor, now=now)
+        take_up([letter.execution_id])
         letter.refresh_from_db()
         _audit(actor, "dead_letter.requeued", "dead_letter", letter.id, now=now, note=note)
     events.announce()

@@ -1,8 +1,8 @@
 """What people decide about many dead letters and errors at once, a fixed number of statements each.
 
 All of it happens in the caller's transaction. Locks are taken in one order: executions, then dead
-letters, each in id order; so a crowd of people and beats waits for one another and never in a
-circle. What did not move is answered with its reason.
+letters, then error records, each in id order; so a crowd of people and beats waits for one another
+and never in a circle. What did not move is answered with its reason.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from django.db.models.functions import Now
 
 from errors_app import handling
 from errors_app.models import DeadLetter, ErrorRecord
-from errors_app.recovery import told
+from errors_app.recovery import take_up
+from errors_app.telling import told
 from executions_app import audit, clock, events, lifecycle
 from executions_app import many as executions
 from executions_app.audit import Actor
@@ -43,11 +44,15 @@ def lock_errors(record_ids: Sequence[UUID]) -> dict[UUID, str]:
 def requeue(
     letter_ids: Sequence[UUID], *, actor: Actor, note: str, facts: Mapping[str, Any]
 ) -> Refusals:
-    """Give the executions of dead letters that are held a new budget each; they are due at once."""
+    """Give the executions of dead letters that are held a new budget each; they are due at once.
+
+    Their errors follow them.
+    """
     of_execution = _open_letters(id__in=letter_ids)
     moved = lifecycle.requeue_each(_budgets(of_execution))
     chosen = {of_execution[one] for one in moved}
     _close(chosen, handling.REQUEUED, actor=actor, note=note, facts=facts)
+    take_up(sorted(moved))
     left = dict.fromkeys(of_execution.values(), "its execution is not failed any more")
     return {one: left.get(one, HANDLED) for one in letter_ids if one not in chosen}
 

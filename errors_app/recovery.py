@@ -11,11 +11,10 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import QuerySet
 from django.db.models.functions import Now
 from pydantic import ValidationError
 
@@ -23,6 +22,7 @@ from errors_app import backoff, taxonomy
 from errors_app.backoff import RetryPolicy
 from errors_app.models import DeadLetter, ErrorRecord
 from errors_app.taxonomy import Classified, ErrorClass, Severity, WorkerLost
+from errors_app.telling import told
 from executions_app import clock, events, ids, lifecycle
 from executions_app.ledger import Claimed
 from executions_app.models import Execution
@@ -241,10 +241,14 @@ def record_schedule_failure(
 
 def mark_retrying(execution_ids: Sequence[UUID]) -> None:
     """In the caller's transaction: the scheduled retries of these executions are on their way."""
-    scheduled = ErrorRecord.objects.filter(
-        execution_id__in=execution_ids, recovery_status=RecoveryStatus.RETRY_SCHEDULED
-    )
-    _move_all(scheduled, RecoveryStatus.RETRYING)
+    _move(hold(execution_ids, RecoveryStatus.RETRY_SCHEDULED), RecoveryStatus.RETRYING)
+
+
+def take_up(execution_ids: Sequence[UUID]) -> None:
+    """In the transaction that lets these be tried again: what nobody closed follows them."""
+    held = hold(execution_ids, *OPEN, RecoveryStatus.ESCALATED)
+    waiting = [one for one in held if one.recovery_status != RecoveryStatus.RETRYING]
+    _move(waiting, RecoveryStatus.RETRYING)
 
 
 def settle(ended: Mapping[UUID, str]) -> None:
@@ -254,43 +258,27 @@ def settle(ended: Mapping[UUID, str]) -> None:
     """
     for status, recovery_status in SETTLED_BY.items():
         chosen = [one for one, its_status in ended.items() if its_status == status]
-        if chosen:
-            still_ended = Execution.objects.filter(id__in=chosen, status=status).values("id")
-            still_open = ErrorRecord.objects.filter(
-                execution_id__in=still_ended, recovery_status__in=OPEN
-            )
-            _move_all(still_open, recovery_status)
+        if chosen and (held := hold(chosen, *OPEN)):
+            # Looked at only now: whoever requeues has been here before, or waits for these rows.
+            still = Execution.objects.filter(id__in=chosen, status=status)
+            still_ended = set(still.values_list("id", flat=True))
+            _move([one for one in held if one.execution_id in still_ended], recovery_status)
 
 
-def _move_all(records: QuerySet[ErrorRecord], target: RecoveryStatus) -> None:
-    moved = list(records.order_by("id").select_for_update())
-    if not moved:
-        return
-    ids_of_moved = [one.id for one in moved]
-    ErrorRecord.objects.filter(id__in=ids_of_moved).update(recovery_status=target, updated_at=Now())
-    for one in moved:
-        one.recovery_status = target
-    events.emit([told("error:updated", one) for one in moved])
-    events.announce()
-
-
-def told(type_: str, record: ErrorRecord) -> events.NewEvent:
-    """The event that tells of an error record."""
-    data: dict[str, Any] = {
-        "error_class": record.error_class,
-        "message": record.message,
-        "severity": record.severity,
-        "recovery_status": record.recovery_status,
-        "attempt": record.attempt,
-        "retry_at": record.retry_at.isoformat() if record.retry_at else None,
-        "name": record.context.get("name"),
-    }
-    return events.NewEvent(
-        type=type_,
-        topic=f"error:{record.id}",
-        data=data,
-        owner_id=record.owner_id,
-        schedule_id=record.schedule_id,
-        execution_id=record.execution_id,
-        severity=record.severity,
+def hold(execution_ids: Sequence[UUID], *statuses: RecoveryStatus) -> list[ErrorRecord]:
+    """Lock the records of these executions that have one of the statuses, in id order."""
+    records = ErrorRecord.objects.filter(
+        execution_id__in=execution_ids, recovery_status__in=statuses
     )
+    return list(records.order_by("id").select_for_update())
+
+
+def _move(held: Sequence[ErrorRecord], target: RecoveryStatus) -> None:
+    if not held:
+        return
+    ids_of_held = [one.id for one in held]
+    ErrorRecord.objects.filter(id__in=ids_of_held).update(recovery_status=target, updated_at=Now())
+    for one in held:
+        one.recovery_status = target
+    events.emit([told("error:updated", one) for one in held])
+    events.announce()

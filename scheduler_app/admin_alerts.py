@@ -90,6 +90,13 @@ class RuleForm(AlertingForm):
         fields = list(RuleDefinition.model_fields)
         widgets: ClassVar[Any] = {"enabled": widgets.UnfoldBooleanSwitchWidget()}
 
+    @property
+    def words(self) -> dict[str, Any]:
+        """An emptied field is not one that was left out: it stands for all, or for the defaults."""
+        emptied: dict[str, Any] = dict.fromkeys(("schedule_id", "owner_id"))
+        emptied |= {"channels": [], "parameters": {}}
+        return {**emptied, **super().words}
+
     def judge(self) -> None:
         parse_rule(self.words)
 

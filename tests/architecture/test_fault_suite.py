@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
-from tests.faults.defences import DEFENCES, Defence
-from tests.faults.recording import Line, report
+from tests.faults.defences import DEFENCES, WITHOUT, Defence
+from tests.faults.recording import FOLDER as SUITE
+from tests.faults.recording import GAPS, PROPERTY, Line, Suite, report
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 FOLDER = CHECKOUT / "tests" / "faults"
@@ -36,6 +38,13 @@ def test_every_defence_stands_where_the_table_says_and_has_its_test(defence: Def
     assert test.partition("[")[0] in names_in(FOLDER / module)
 
 
+def test_every_module_of_the_fault_suite_has_a_defence_or_is_named_as_without_one() -> None:
+    defended = {one.test.partition("::")[0] for one in DEFENCES}
+
+    assert defended.isdisjoint(WITHOUT)
+    assert defended | WITHOUT == {one.name for one in MODULES}
+
+
 def test_at_least_ten_defences_are_proved_without_being_asked_for() -> None:
     assert len([one for one in DEFENCES if not one.slow]) >= 10
 
@@ -59,3 +68,42 @@ def test_the_report_adds_up_what_its_lines_say() -> None:
     assert "| seeds | 7, 8 |" in text
     assert "| result | 2 tests, 3 faults injected, 41 executions checked, 1 violation |" in text
     assert "| test_x::test_y | 8 | 1 fault (killed 1) | 1 | 1 |" in text
+
+
+def phase(when: Literal["setup", "teardown"], **words: Any) -> pytest.TestReport:
+    name = "test_x.py::test_z"
+    said = {"outcome": "passed", "longrepr": None, **words}
+    return pytest.TestReport(f"{SUITE}/{name}", (SUITE, 1, name), {}, when=when, **said)
+
+
+def test_a_test_that_skips_in_what_it_needs_has_no_faults_and_no_checks(
+    pytestconfig: pytest.Config,
+) -> None:
+    suite = Suite(pytestconfig)
+    book = {"seed": 7, "faults": {}, "executions": 0, "violations": 0}
+
+    why = ("test_x.py", 3, "Skipped: needs root")
+    suite.pytest_runtest_logreport(phase("setup", outcome="skipped", longrepr=why))
+    suite.pytest_runtest_logreport(phase("teardown", user_properties=[(PROPERTY, book)]))
+
+    assert suite.lines == [Line("test_x::test_z", 7, {}, 0, 0, skipped="needs root")]
+
+
+def test_a_test_that_was_skipped_says_so_and_counts_as_none() -> None:
+    ran = Line("test_x::test_y", 7, {"killed": 2}, 40, 0)
+    skipped = Line("test_x::test_z", 7, {}, 0, 0, skipped="needs root")
+
+    text = report([ran, skipped])
+
+    assert skipped.words() == "test_x::test_z: seed 7, skipped: needs root"
+    assert "| test_x::test_z | 7 | skipped: needs root |  |  |" in text
+    counted = "1 test, 2 faults injected, 40 executions checked, 0 violations, 1 skipped"
+    assert f"| result | {counted} |" in text
+
+
+def test_the_report_names_what_the_suite_leaves_out() -> None:
+    text = report([])
+
+    assert {name.partition(":")[0] for name, _ in GAPS} >= {"2", "8", "15", "20"}
+    for name, what in GAPS:
+        assert f"| {name} |  | left named: arrives with {what} |  |  |" in text

@@ -9,12 +9,13 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
-from errors_app.alerting import channels, raising
+from errors_app.alerting import channels, kinds, raising
 from errors_app.alerting.findings import Finding
 from errors_app.models import AlertChannel, AlertDelivery, AlertRule
+from errors_app.models_alerts import AlertKind
 from executions_app.audit import SYSTEM
 from tests.errors_app.receivers import Inbox, web_server
-from tests.errors_app.watched import process, rule
+from tests.errors_app.watched import process, rule, schedule
 
 pytestmark = pytest.mark.django_db
 
@@ -51,6 +52,32 @@ def test_a_rule_is_made_changed_and_removed(browser: Client) -> None:
     assert (made.severity, made.parameters["max_age_ms"]) == ("low", 5000)
     browser.post(page("errors_app_alertrule", "delete", made.id), {"post": "yes"})
     assert not AlertRule.objects.filter(id=made.id).exists()
+
+
+def test_a_rule_is_widened_by_emptying_its_fields(browser: Client) -> None:
+    channels.create({"name": "on call", "url": channels.LOG}, actor=SYSTEM)
+    one = schedule()
+    narrow = {
+        "name": "failing",
+        "kind": "failure_rate",
+        "severity": "high",
+        "enabled": "on",
+        "parameters": '{"min_runs": 7}',
+        "channels": '["on call"]',
+        "schedule_id": str(one.id),
+        "owner_id": str(one.owner_id),
+    }
+    browser.post(page("errors_app_alertrule", "add"), narrow)
+    made = AlertRule.objects.get(name="failing")
+    assert (made.schedule_id, made.owner_id) == (one.id, one.owner_id)
+    assert (made.channels, made.parameters["min_runs"]) == (["on call"], 7)
+
+    emptied = dict.fromkeys(("parameters", "channels", "schedule_id", "owner_id"), "")
+    browser.post(page("errors_app_alertrule", "change", made.id), {**narrow, **emptied})
+
+    made.refresh_from_db()
+    assert (made.schedule_id, made.owner_id, made.channels) == (None, None, [])
+    assert made.parameters == kinds.parameters(AlertKind.FAILURE_RATE, {}).model_dump(mode="json")
 
 
 def test_a_channel_is_made_and_its_url_never_shown(browser: Client, inbox: Inbox) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection, transaction
 from rest_framework.test import APIClient
 
-from errors_app import many, recovery
+from errors_app import handling, many, recovery
 from errors_app.models import DeadLetter, ErrorRecord
 from errors_app.taxonomy import ErrorClass, HandlerError
 from executions_app import clock, ids, lifecycle
@@ -130,6 +133,139 @@ def test_a_requeue_makes_the_execution_run_again_and_a_new_failure_a_new_letter(
 
     assert (again.status, again.attempt) == ("failed", 2)
     assert set(DeadLetter.objects.values_list("handling", "attempts")) == {("requeued", 1), ("", 2)}
+
+
+def give_up_twice(held: Held) -> Execution:
+    """Two failed attempts, and both are escalated."""
+    execution = fail(try_again(fail(held(max_retries=1))))
+    recovery.settle({execution.id: "failed"})
+    assert recoveries() == ["escalated", "escalated"]
+    return execution
+
+
+def recoveries() -> list[str]:
+    return list(ErrorRecord.objects.order_by("id").values_list("recovery_status", flat=True))
+
+
+def requeue_it(actor: Actor) -> None:
+    handling.requeue(DeadLetter.objects.get(), actor=actor)
+
+
+def requeue_all(actor: Actor) -> None:
+    chosen = list(DeadLetter.objects.values_list("id", flat=True))
+    assert many.requeue(chosen, actor=actor, note="", facts={}) == {}
+
+
+def requeue_the_execution(actor: Actor) -> None:
+    handling.requeue_execution(Execution.objects.get(), actor=actor)
+
+
+def requeue_executions(actor: Actor) -> None:
+    chosen = list(Execution.objects.values_list("id", flat=True))
+    assert many.requeue_executions(chosen, actor=actor, note="", facts={}) == {}
+
+
+def retry_the_first(actor: Actor) -> None:
+    handling.retry(ErrorRecord.objects.earliest("id"), actor=actor)
+
+
+def retry_the_last(actor: Actor) -> None:
+    handling.retry(ErrorRecord.objects.latest("id"), actor=actor)
+
+
+@pytest.mark.parametrize(
+    "requeue",
+    [
+        requeue_it,
+        requeue_all,
+        requeue_the_execution,
+        requeue_executions,
+        retry_the_first,
+        retry_the_last,
+    ],
+)
+def test_all_errors_of_what_is_requeued_follow_it_to_its_end(
+    held: Held, operator: User, requeue: Callable[[Actor], None]
+) -> None:
+    execution = give_up_twice(held)
+
+    requeue(Actor.of(operator))
+    on_its_way = recoveries()
+    lifecycle.leave_now(lifecycle.completion(try_again(execution), output=None))
+    recovery.settle({execution.id: "completed"})
+
+    assert on_its_way == ["retrying", "retrying"]
+    assert recoveries() == ["resolved", "resolved"]
+
+
+def test_all_errors_of_what_fails_again_are_escalated_again(held: Held, operator: User) -> None:
+    execution = give_up_twice(held)
+
+    requeue_it(Actor.of(operator))
+    fail(try_again(execution), ErrorClass.PERMANENT)
+    recovery.settle({execution.id: "failed"})
+
+    assert recoveries() == ["escalated", "escalated", "escalated"]
+
+
+def test_what_a_person_closed_stays_closed_after_a_requeue(held: Held, operator: User) -> None:
+    give_up_twice(held)
+    handling.ignore(ErrorRecord.objects.earliest("id"), actor=Actor.of(operator))
+
+    requeue_it(Actor.of(operator))
+
+    assert recoveries() == ["ignored", "retrying"]
+
+
+@pytest.mark.parametrize("verb", ["resolve", "ignore"])
+def test_the_terminal_says_what_is_still_tried_after_its_error_was_closed(
+    held: Held, verb: str
+) -> None:
+    User.objects.create_superuser("root")
+    waiting, dead = fail(held(max_retries=1)), fail(held(max_retries=0))
+    chosen = [str(one) for one in ErrorRecord.objects.order_by("id").values_list("id", flat=True)]
+
+    said = run("errors", verb, *chosen).stdout
+
+    assert f"#{waiting.number} is still to be tried" in said
+    assert f"#{dead.number} " not in said
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_requeue_beside_the_settling_of_the_failure_is_not_undone_by_it(
+    held: Held, operator: User
+) -> None:
+    execution = fail(try_again(fail(held(max_retries=1))))
+    with transaction.atomic():
+        recovery.mark_retrying([execution.id])
+    assert recoveries() == ["retrying", "escalated"]
+
+    with ThreadPoolExecutor(1) as beside:
+        with transaction.atomic():
+            requeue_it(Actor.of(operator))
+            settling = beside.submit(settle_alone, execution)
+            until_somebody_waits_for_a_row()
+        settling.result(timeout=30)
+
+    assert recoveries() == ["retrying", "retrying"]
+
+
+def settle_alone(execution: Execution) -> None:
+    try:
+        with transaction.atomic():
+            recovery.settle({execution.id: "failed"})
+    finally:
+        connection.close()
+
+
+def until_somebody_waits_for_a_row() -> None:
+    ends = time.monotonic() + 20
+    while time.monotonic() < ends:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            if cursor.fetchone() != (0,):
+                return
+    raise AssertionError("nobody waits for a lock")
 
 
 def test_the_terminal_shows_one_and_lists_by_the_same_filters(held: Held) -> None:

@@ -84,6 +84,11 @@ BREAKERS: Final = {
         WHERE e.completed_at < now() - interval '10 seconds'
           AND r.recovery_status IN ('pending', 'retry_scheduled', 'retrying')
     """,
+    "I3 an escalated error of a completed execution": """
+        SELECT e.number, r.attempt, r.handled_at
+        FROM error_records r JOIN task_executions e ON e.id = r.execution_id
+        WHERE e.status = 'completed' AND r.recovery_status = 'escalated'
+    """,
     "I4 claimed while an earlier claim was live": f"""
         SELECT execution_id, before, type FROM ({MOVES}) m
         WHERE type = 'execution:started' AND before IS DISTINCT FROM 'execution:queued'

@@ -109,10 +109,11 @@ def patiently(look: Callable[[], Found]) -> Callable[[], Found | None]:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one request got; status 0 if nobody answered."""
+    """What one request got; status 0 if nobody answered. `began` is of the monotonic clock."""
 
     path: str
     status: int
+    began: float
     seconds: float
     retry_after: str = ""
     media_type: str = ""
@@ -180,11 +181,13 @@ class Caller:
                     method, f"{self.url}{path}", timeout=60, allow_redirects=False, **words
                 )
             except requests.ConnectionError:
-                self.answers.append(Answer(path, 0, time.monotonic() - began))
+                self.answers.append(Answer(path, 0, began, time.monotonic() - began))
                 continue
             retry, kind = (got.headers.get(each, "") for each in ("Retry-After", "Content-Type"))
             seconds = time.monotonic() - began
-            self.answers.append(Answer(path, got.status_code, seconds, retry, kind, got.text[:300]))
+            self.answers.append(
+                Answer(path, got.status_code, began, seconds, retry, kind, got.text[:300])
+            )
 
     def wrong(self) -> list[str]:
         """Answers that nobody may get while a service is away."""
@@ -194,9 +197,10 @@ class Caller:
         """Answers that took longer."""
         return [f"{one.path}: {one.seconds:.1f} s" for one in self.answers if one.seconds > seconds]
 
-    def served(self) -> set[str]:
-        """The paths that were answered at least once as ever."""
-        return {one.path for one in self.answers if 200 <= one.status < 400}
+    def served(self, *, since: float = 0.0) -> set[str]:
+        """The paths that were answered at least once as ever, when asked after that moment."""
+        asked = [one for one in self.answers if one.began >= since]
+        return {one.path for one in asked if 200 <= one.status < 400}
 
     def refused(self, *, since: int = 0) -> set[str]:
         """The paths of which was said, after so many answers, that they are to be asked later."""

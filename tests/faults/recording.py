@@ -24,6 +24,15 @@ SEED: Final = 20_261_121
 FOLDER: Final = "tests/faults"
 CHECKOUT: Final = Path(__file__).resolve().parent.parent.parent
 PROPERTY: Final = "fault"
+# Faults of the plan that have no test, because what they are done to does not exist yet.
+GAPS: Final = (
+    ("2: AI cycles in flight on a worker that is killed", "the AI issue"),
+    ("8: AI cycles while Redis is lost", "the AI issue"),
+    ("8: WebSocket clients while Redis is lost", "the live feed"),
+    ("15: a model that misbehaves", "the AI issue"),
+    ("17: endpoints that were deleted", "their registry, in the AI issue"),
+    ("20: slow and hostile WebSocket clients", "the live feed"),
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -60,15 +69,18 @@ def _seeds(config: pytest.Config) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """How one test went."""
+    """How one test went, or why it did not run."""
 
     test: str
     seed: int
     faults: dict[str, int]
     executions: int
     violations: int
+    skipped: str = ""
 
     def words(self) -> str:
+        if self.skipped:
+            return f"{self.test}: seed {self.seed}, skipped: {self.skipped}"
         return (
             f"{self.test}: seed {self.seed}, {self.told_faults()}, "
             f"{_counted(self.executions, 'execution')} checked, "
@@ -93,6 +105,7 @@ class Suite:
     lines: list[Line] = field(default_factory=list)
     left_out: int = 0
     _failed: set[str] = field(default_factory=set)
+    _skipped: dict[str, str] = field(default_factory=dict)
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
         """Remember that the suite is not whole."""
@@ -102,6 +115,8 @@ class Suite:
         """Say the line of a fault test once it is over."""
         if report.failed:
             self._failed.add(report.nodeid)
+        if report.skipped:
+            self._skipped[report.nodeid] = _reason(report)
         told: dict[str, Any] = dict(report.user_properties)
         if report.when != "teardown" or PROPERTY not in told:
             return
@@ -110,7 +125,8 @@ class Suite:
         if report.nodeid in self._failed:
             violations = max(1, violations)
         name = report.nodeid.removeprefix(f"{FOLDER}/").replace(".py::", "::")
-        self.lines.append(Line(test=name, violations=violations, **book))
+        skipped = self._skipped.get(report.nodeid, "")
+        self.lines.append(Line(test=name, violations=violations, skipped=skipped, **book))
         reporter = self.config.pluginmanager.getplugin("terminalreporter")
         if reporter is not None:
             reporter.ensure_newline()
@@ -128,6 +144,13 @@ class Suite:
             terminalreporter.write_line(f"The report of the fault suite is in {path}.")
 
 
+def _reason(skipped: pytest.TestReport) -> str:
+    """What the test said when it was skipped."""
+    said = skipped.longrepr
+    words = said[2] if isinstance(said, tuple) else str(said)
+    return words.removeprefix("Skipped: ")
+
+
 def report(lines: Sequence[Line]) -> str:
     """The document: the same lines on the same machine and commit give the same text."""
     about = {
@@ -137,10 +160,8 @@ def report(lines: Sequence[Line]) -> str:
         "seeds": ", ".join(str(one) for one in sorted({line.seed for line in lines})),
         "result": _result(lines),
     }
-    rows = [
-        (line.test, line.seed, line.told_faults(), line.executions, line.violations)
-        for line in lines
-    ]
+    rows: list[tuple[object, ...]] = [_row(line) for line in lines]
+    rows += [(name, "", f"left named: arrives with {what}", "", "") for name, what in GAPS]
     head = ("test", "seed", "faults injected", "executions checked", "violations")
     return "\n".join(
         [
@@ -156,14 +177,22 @@ def report(lines: Sequence[Line]) -> str:
     )
 
 
+def _row(line: Line) -> tuple[object, ...]:
+    if line.skipped:
+        return (line.test, line.seed, f"skipped: {line.skipped}", "", "")
+    return (line.test, line.seed, line.told_faults(), line.executions, line.violations)
+
+
 def _result(lines: Sequence[Line]) -> str:
+    ran = [line for line in lines if not line.skipped]
     total: Counter[str] = Counter()
-    for line in lines:
+    for line in ran:
         total += Counter(line.faults)
+    skipped = f", {len(lines) - len(ran)} skipped" if len(lines) > len(ran) else ""
     return (
-        f"{_counted(len(lines), 'test')}, {_counted(total.total(), 'fault')} injected, "
-        f"{_counted(sum(line.executions for line in lines), 'execution')} checked, "
-        f"{_counted(sum(line.violations for line in lines), 'violation')}"
+        f"{_counted(len(ran), 'test')}, {_counted(total.total(), 'fault')} injected, "
+        f"{_counted(sum(line.executions for line in ran), 'execution')} checked, "
+        f"{_counted(sum(line.violations for line in ran), 'violation')}{skipped}"
     )
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from django.db import connection
 
-from executions_app.audit import SYSTEM
 from executions_app.models import Execution
-from scheduler_app import schedules
 from scheduler_app.models import Schedule
 from tests.faults.conftest import THREADS
+from tests.faults.nemesis import Nemesis
+from tests.faults.oracle import wrong_fires
+from tests.faults.test_beats import wait_for_fires
 from tests.journeys.scenario import every, retries, schedule
 from tests.journeys.test_dispatch import fires
 from tests.processes import System
@@ -20,7 +21,6 @@ from tests.processes import System
 pytestmark = pytest.mark.fault
 
 RETURN_SECONDS = 60.0
-SECOND = timedelta(seconds=1)
 WORKERS = ("worker", "worker-2")
 BEATS = ("beat", "beat-2")
 
@@ -75,7 +75,9 @@ def seen(system: System, returned_at: datetime) -> dict[str, Any]:
     return {"returned_at": returned_at, "workers": workers}
 
 
-def test_after_workers_beats_and_redis_were_killed_the_ledgers_agree(system: System) -> None:
+def test_after_workers_beats_and_redis_were_killed_the_ledgers_agree(
+    system: System, nemesis: Nemesis
+) -> None:
     system.beat("beat-2")
     system.worker("worker-2", threads=THREADS)
     system.wait_ready()
@@ -101,8 +103,8 @@ def test_after_workers_beats_and_redis_were_killed_the_ledgers_agree(system: Sys
     system.redis_server()
     wait_for_order(system)
 
-    for one in many:
-        schedules.disable(one.id, actor=SYSTEM)
+    ended = datetime.now(UTC)
+    wait_for_fires(system, many, until=ended)
     ids = [one.id for one in many]
     ran = Execution.objects.filter(schedule_id__in=ids)
     system.until(
@@ -110,10 +112,7 @@ def test_after_workers_beats_and_redis_were_killed_the_ledgers_agree(system: Sys
         what="all have ended",
         seconds=RETURN_SECONDS,
     )
-    for one in many:
-        nominal = [fire.nominal_at for fire in fires(one)]
-        assert nominal == [one.anchor_at + SECOND * k for k in range(1, len(nominal) + 1)]
-        assert {fire.reason for fire in fires(one)} == {"dispatched"}
+    nemesis.found(wrong_fires(many, until=ended))
     assert ran.count() == sum(len(fires(one)) for one in many)
     hopeless = ran.filter(schedule_id=many[3].id)
     assert set(hopeless.values_list("status", "attempt")) == {("failed", 6)}

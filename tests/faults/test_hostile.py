@@ -8,6 +8,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 from typing import Final, NamedTuple, Self
 from uuid import UUID
 
@@ -25,6 +26,7 @@ from tests.processes import System
 pytestmark = pytest.mark.fault
 
 TIMEOUT_MS: Final = 3_000
+LONGEST: Final = timedelta(milliseconds=TIMEOUT_MS, seconds=2)
 MOST_GROWTH: Final = 50 * 1024 * 1024
 THREADS: Final = 16
 OK: Final = b"HTTP/1.1 200 OK\r\n"
@@ -174,6 +176,10 @@ def wrong(made: dict[str, UUID]) -> Iterator[str]:
         if found != [wanted.error_class] * bool(wanted.error_class):
             yield f"{name}: {found}"
         one = Execution.objects.get(id=execution)
+        assert one.started_at is not None
+        assert one.completed_at is not None
+        if one.completed_at - one.started_at > LONGEST:
+            yield f"{name}: ran for {one.completed_at - one.started_at}"
         if wanted.error_class or one.result is None:
             continue
         is_cut = one.result_truncated or one.result["truncated"]

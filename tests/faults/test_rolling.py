@@ -18,9 +18,11 @@ from executions_app import clock
 from executions_app.audit import SYSTEM
 from executions_app.models import Execution
 from scheduler_app import schedules
-from scheduler_app.models import FireRecord, Schedule
+from scheduler_app.models import Schedule
 from tests.faults.leaving import exit_status, tell
 from tests.faults.nemesis import Nemesis
+from tests.faults.oracle import wrong_fires
+from tests.faults.test_beats import wait_for_fires
 from tests.journeys import scenario
 from tests.journeys.scenario import every, schedule
 from tests.processes import Process, System
@@ -31,7 +33,6 @@ THREADS: Final = 8
 FIRING: Final = 10
 BY_HAND_PER_SECOND: Final = 20
 MOST_LATER: Final = timedelta(seconds=5)
-SECOND: Final = timedelta(seconds=1)
 POLICY: Final = {"overlap_policy": "allow", "catchup_policy": "all", "catchup_limit": 100}
 SETTINGS: Final = {"LEASE_SECONDS": "60", "HEARTBEAT_SECONDS": "5", "DRAIN_SECONDS": "20"}
 LATEST: Final = """
@@ -122,12 +123,11 @@ def test_a_rolling_restart_loses_nothing_doubles_nothing_and_delays_little(
                 start(system, name)
                 system.wait_ready()
         ended = clock.now()
-    for one in firing:
-        schedules.disable(one.id, actor=SYSTEM)
+    wait_for_fires(system, firing, until=ended)
     system.until(lambda: not unfinished(), what="everything has run")
 
     calm, rolling = latest(began, calm_until), latest(calm_until, ended)
-    nemesis.found([*wrong_fires(firing), *late(calm, rolling)])
+    nemesis.found([*wrong_fires(firing, until=ended), *late(calm, rolling)])
     assert set(Execution.objects.values_list("attempt", flat=True)) == {1}
     assert not ErrorRecord.objects.exists()
 
@@ -147,13 +147,3 @@ def latest(since: datetime, until: datetime) -> timedelta:
 def late(calm: timedelta, rolling: timedelta) -> Iterator[str]:
     if rolling > calm + MOST_LATER:
         yield f"something began {rolling} late; undisturbed it is {calm} at most"
-
-
-def wrong_fires(firing: list[Schedule]) -> Iterator[str]:
-    """Fires that are not at anchor + k seconds, each once, each dispatched."""
-    for one in firing:
-        records = FireRecord.objects.filter(schedule_id=one.id).order_by("nominal_at")
-        seen = list(records.values_list("nominal_at", flat=True))
-        wanted = [one.anchor_at + SECOND * k for k in range(1, len(seen) + 1)]
-        if seen != wanted or records.exclude(reason="dispatched").exists():
-            yield f"{one.name}: {len(seen)} fires are not those of its rule"

@@ -17,6 +17,7 @@ from django.db.models import QuerySet
 from pytest_django import DjangoDbBlocker
 
 from config.demo.ledger import Call
+from errors_app.breakers.refusal import BreakerOpen
 from errors_app.models import Breaker, ErrorRecord
 from executions_app.audit import SYSTEM
 from executions_app.models import Execution
@@ -34,6 +35,7 @@ WIDE = 24
 ORIGINS = 4
 PACE = {"base_ms": 100, "cap_ms": 400, "jitter": "full"}
 SOONEST_AFTER_429 = 0.35  # the cap of the policy bounds the second that the endpoint asks for
+FEWEST_OWN_RETRIES = 5  # below which their pauses show nothing
 
 
 STEADILY = every(1, catchup_policy="all", catchup_limit=100)
@@ -213,11 +215,15 @@ def disturbed(healthy: list[Schedule], over_at: datetime) -> Iterator[str]:
 
 
 def has_jitter(ids: list[UUID]) -> bool:
-    """True if retries of the same attempt do not come after the same pause."""
+    """True if retries of the same attempt do not come after the same pause.
+
+    Without those of which something else than the policy says when: a breaker, or the endpoint.
+    """
     rows = ErrorRecord.objects.filter(execution_id__in=ids, attempt=1)
-    pauses = {
-        round((retry_at - ended_at).total_seconds(), 3)
-        for retry_at, ended_at in rows.values_list("retry_at", "ended_at")
-        if retry_at is not None
-    }
-    return len(pauses) > 5
+    told = rows.exclude(exception_type=BreakerOpen.__qualname__)
+    pauses = [
+        retry_at - ended_at
+        for retry_at, ended_at, context in told.values_list("retry_at", "ended_at", "context")
+        if retry_at is not None and context.get("response", {}).get("status") != 429
+    ]
+    return len(pauses) >= FEWEST_OWN_RETRIES and len(set(pauses)) > len(pauses) / 2

@@ -118,6 +118,7 @@ def test_a_person_requeues_a_dead_letter_and_it_completes(system: System) -> Non
 
     assert reaches(system, execution, "completed").attempt == 2
     assert handled.handling == handling.REQUEUED
+    system.until(lambda: settled(execution, "resolved"), what="the error is resolved")
 
 
 @walks("Execution", "pending -> cancelled")

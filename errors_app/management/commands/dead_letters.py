@@ -41,10 +41,15 @@ class Command(DoorCommand):
         listing = verbs.add("list", self.list_all, help_text="open ones, the newest first")
         listing.add_argument("--all", action="store_true", help="also those that were handled")
         listing.add_argument("--schedule", metavar="ID", help="only those of this schedule")
-        listing.add_argument("--class", dest="error_class", choices=[str(c) for c in ErrorClass])
+        listing.add_argument(
+            "--class",
+            dest="error_class",
+            choices=[str(one) for one in ErrorClass],
+            help="only those of this class",
+        )
         listing.add_argument("--after", metavar="ISO", help="given up at that instant or later")
         listing.add_argument("--before", metavar="ISO", help="given up before that instant")
-        listing.add_argument("--limit", type=row_count, default=50)
+        listing.add_argument("--limit", type=row_count, default=50, help="at most so many")
         showing = verbs.add("show", self.show, help_text="one with its attempts and last error")
         showing.add_argument("letter", metavar="ID|EXECUTION")
         for name, run, help_text in (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -36,19 +36,22 @@ from executions_app.commands import (
     row_count,
     table,
 )
-from executions_app.models import SystemState
-from executions_app.states import RecoveryStatus
+from executions_app.models import Execution, SystemState
+from executions_app.states import ExecutionStatus, RecoveryStatus
 from executions_app.wording import moment
 
 DECISIONS: Final[dict[str, tuple[Callable[..., ErrorRecord], str]]] = {
     "retry": (handling.retry, "run its execution again, now"),
-    "resolve": (handling.resolve, "the cause is gone; nothing is left to do"),
-    "ignore": (handling.ignore, "it does not matter"),
+    "resolve": (
+        handling.resolve,
+        "the cause is gone: the record is closed, the rest stays",
+    ),
+    "ignore": (handling.ignore, "it does not matter: the record is closed, the rest stays"),
     "escalate": (handling.escalate, "a person has to look at it"),
 }
-SWITCHES: Final[dict[str, Callable[..., None]]] = {
-    "start": handling.start_recovery,
-    "stop": handling.stop_recovery,
+SWITCHES: Final[dict[str, tuple[Callable[..., None], str]]] = {
+    "start": (handling.start_recovery, "let retries be dispatched again"),
+    "stop": (handling.stop_recovery, "hold all retries back; first attempts go on"),
 }
 COUNTED: Final = ("recovery_status", "error_class", "severity")
 MOST_COUNTED: Final = 10_000
@@ -61,14 +64,19 @@ class Command(DoorCommand):
         add_common_options(parser)
         verbs = Verbs(parser)
         listing = verbs.add("list", self.list_all, help_text="errors, the newest first")
-        listing.add_argument("--status", choices=[str(one) for one in RecoveryStatus])
         listing.add_argument(
-            "--class", dest="error_class", choices=[str(one) for one in ErrorClass]
+            "--status", choices=[str(one) for one in RecoveryStatus], help="in this state"
         )
-        listing.add_argument("--schedule", metavar="NAME|ID")
-        listing.add_argument("--execution", metavar="NUMBER|ID")
-        listing.add_argument("--incident", metavar="ID")
-        listing.add_argument("--limit", type=row_count, default=50)
+        listing.add_argument(
+            "--class",
+            dest="error_class",
+            choices=[str(one) for one in ErrorClass],
+            help="of this class",
+        )
+        listing.add_argument("--schedule", metavar="NAME|ID", help="of this schedule")
+        listing.add_argument("--execution", metavar="NUMBER|ID", help="of this execution")
+        listing.add_argument("--incident", metavar="ID", help="of this incident")
+        listing.add_argument("--limit", type=row_count, default=50, help="at most so many")
         verbs.add("status", self.status, help_text="how many of each kind")
         showing = verbs.add("show", self.show, help_text="one error with its stack")
         showing.add_argument("error", metavar="ID")
@@ -79,8 +87,8 @@ class Command(DoorCommand):
             if name == "retry":
                 add_parameters(one)
             add_acting_user(one)
-        for name, switch in SWITCHES.items():
-            one = verbs.add(name, partial(self.switch, switch), help_text=f"{name} all retries")
+        for name, (switch, help_text) in SWITCHES.items():
+            one = verbs.add(name, partial(self.switch, switch), help_text=help_text)
             add_acting_user(one)
 
     def switch(self, switch: Callable[..., None], options: Options) -> Answer:
@@ -149,4 +157,17 @@ class Command(DoorCommand):
         act = partial(decide, actor=actor(options), note=options["note"], **edited(options))
         decided = [act(record) for record in chosen]
         said = "\n".join(f"{one.id} is {one_line(one.recovery_status)}" for one in decided)
+        for execution in _still_tried(decided):
+            at = moment(execution.due_at, now=clock.now())
+            said += f"\nExecution #{execution.number} is still to be tried, {at}: cancel it if not"
         return Answer([error_document(one) for one in decided], said)
+
+
+def _still_tried(decided: Sequence[ErrorRecord]) -> list[Execution]:
+    """What goes on although its error was closed: a decision about a record stops nothing."""
+    closed = (RecoveryStatus.RESOLVED, RecoveryStatus.IGNORED)
+    ids = [
+        one.execution_id for one in decided if one.execution_id and one.recovery_status in closed
+    ]
+    pending = Execution.objects.filter(id__in=ids, status=ExecutionStatus.PENDING)
+    return list(pending.order_by("id"))
