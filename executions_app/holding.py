@@ -129,6 +129,10 @@ SELECT place FROM unnest(%s::text[]) AS place WHERE EXISTS (
     SELECT FROM task_executions WHERE status = 'pending' AND held_by <> '' AND held_by = place
 )
 """
+BY_THE_INDEX: Final = """
+SELECT set_config(one, 'off', true)
+FROM unnest('{enable_seqscan,enable_bitmapscan,enable_sort}'::text[]) AS one
+"""
 LOCK: Final = "SELECT count(pg_advisory_xact_lock(%s::int, n)) FROM unnest(%s::int[]) AS n"
 
 
@@ -190,10 +194,11 @@ def release(limited: Limited, *, limit: int, ids: Sequence[UUID] | None = None) 
 def go_by_the_index() -> None:
     """Until the transaction ends, whatever has an order is read in it, from its index.
 
-    Where the statistics know little, to fetch all of a line and to sort it seems as cheap as to
-    fetch its first rows.
+    Where the statistics know little (a new table, or one that has just grown), to fetch all of a
+    line and to sort it seems as cheap as to fetch its first rows; and what is prepared keeps the
+    plan that was made then.
     """
-    prepared.execute("SELECT set_config('enable_bitmapscan', 'off', true)")
+    prepared.execute(BY_THE_INDEX)
 
 
 def lines(prefix: str, *, most: int, after: tuple[str, str, str] | None = None) -> list[Line]:

@@ -94,6 +94,7 @@ def release(*, limit: int, ids: Sequence[UUID] | None = None) -> Released:
     released.add(one for one in due if not one.is_limited)
     asking = [one for one in due if one.is_limited]
     if asking:
+        holding.go_by_the_index()
         needs, room = _needs_and_room(asking, limits_in_force.fresh())
         for place in holding.waited_for(list(room.places)):
             room.places[place] = 0

@@ -140,7 +140,26 @@ def rows_read() -> int:
     return number
 
 
+@pytest.fixture(params=["nothing", "what waited and is gone", "what has ended"])
+def known_to_the_planner(request: pytest.FixtureRequest, owner: User) -> None:
+    """The statistics as they stand in a new database, or in one that has just grown."""
+    if request.param != "nothing":
+        make(owner, 2_000, held_by="limit:system")
+    if request.param == "what has ended":
+        now = clock.now()
+        Execution.objects.update(
+            status="completed", held_by="", outcome="ok", started_at=now, completed_at=now
+        )
+    with connection.cursor() as cursor:
+        if request.param != "what waited and is gone":
+            cursor.execute("ANALYZE task_executions")
+        Execution.objects.all().delete()
+        if request.param == "what waited and is gone":
+            cursor.execute("ANALYZE task_executions")
+
+
 @pytest.mark.django_db
+@pytest.mark.usefixtures("known_to_the_planner")
 @pytest.mark.parametrize("shared", [False, True], ids=["of their own", "shared"])
 def test_the_cost_of_a_round_does_not_grow_with_what_is_held(owner: User, *, shared: bool) -> None:
     limit("task:noop" if shared else "key:tenant:*", max_concurrent=2)
