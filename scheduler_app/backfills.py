@@ -44,11 +44,6 @@ MOVES: Final = {
 """Status -> those from which a person may bring it there."""
 
 
-def are_running() -> bool:
-    """True if any backfill is to be advanced."""
-    return Backfill.objects.filter(status=BackfillStatus.RUNNING).exists()
-
-
 def create(
     schedule: Schedule,
     *,

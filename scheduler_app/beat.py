@@ -11,6 +11,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 from django.db import connection
@@ -42,7 +43,7 @@ from scheduler_app import (
 from scheduler_app.ahead import Ahead
 from scheduler_app.bulk import advance
 from scheduler_app.limiting import rates, unique
-from scheduler_app.outlook import Outlook
+from scheduler_app.outlook import Chores, Outlook
 from scheduler_app.sources import internal
 
 HOUSEKEEPING_SECONDS: Final = 1.0
@@ -74,8 +75,7 @@ class Metronome:
         self._has_drawn = False
         self._let_go_after = ""
         self._let_go_at = float("-inf")
-        self._has_backfills = False
-        self._has_bulk = False
+        self._chores = Chores()
         self._corrections = Corrections()
 
     def beat(self) -> float:
@@ -129,7 +129,7 @@ class Metronome:
         is_quiet = not until_due or until_due > QUIET_SECONDS
         if now - self._kept_house_at >= HOUSEKEEPING_SECONDS * (1 if is_quiet else 2):
             yield self._keep_house
-        elif self._has_bulk and is_quiet:
+        elif self._chores.has_bulk and is_quiet:
             yield self._advance_bulk
 
     def _rest(self, seen: Outlook) -> float:
@@ -139,7 +139,7 @@ class Metronome:
         longest = env.tick_seconds
         if seen.has_held and seen.is_running:
             longest = min(longest, self._held.rest_seconds)
-        if self._has_bulk:
+        if self._chores.has_bulk:
             longest = min(longest, BULK_REST_SECONDS)
         until_due = seen.until_due(self._ahead)
         return longest if until_due is None else min(until_due or SHORTEST_REST_SECONDS, longest)
@@ -184,16 +184,11 @@ class Metronome:
         drawn = consequences.draw()
         self._has_more_outcomes = drawn >= env.scheduler_batch_size
         self._has_drawn = self._has_drawn or drawn > 0
-        if self._has_backfills:
-            backfills.advance()
-
-    def _advance_backfills(self) -> None:
-        self._has_backfills = backfills.are_running()
-        if self._has_backfills:
+        if self._chores.has_backfills:
             backfills.advance()
 
     def _advance_bulk(self) -> None:
-        self._has_bulk = advance.advance()
+        self._chores = replace(self._chores, has_bulk=advance.advance())
 
     def _let_go(self) -> None:
         """What waits for executions that ended unseen; the ends that were seen let go at once."""
@@ -213,21 +208,29 @@ class Metronome:
 
     def _keep_house(self) -> None:
         self._kept_house_at = time.monotonic()
-        for duty in (
-            self._end_expired,
-            pauses.end_over,
-            self._let_go,
-            self._advance_backfills,
-            tending.tend_incidents,
-            self._corrections.make_when_due,
+        seen = outlook.chores(unsent_after_seconds=sending.lost_after_seconds())
+        self._chores = seen
+        for is_asked_for, duty in (
+            (seen.has_expired, self._end_expired),
+            (seen.has_pauses_over, pauses.end_over),
+            (True, self._let_go),
+            (seen.has_backfills, backfills.advance),
+            (seen.has_incident_work, tending.tend_incidents),
+            (True, self._corrections.make_when_due),
+            (seen.has_bulk, self._advance_bulk),
         ):
-            self._try(duty)
-        self._try(self._advance_bulk)
+            if is_asked_for:
+                self._try(duty)
+        self._ask_the_broker(seen)
+
+    def _ask_the_broker(self, seen: Chores) -> None:
+        """What was lost in Redis goes again; and a person is told whether Redis answers."""
         problem = ""
         try:
-            epoch.keep()
+            has_lost_all = epoch.keep() > 0
             sending.share_predictions()
-            sending.republish_overdue()
+            if seen.has_unsent or has_lost_all:
+                sending.republish_overdue()
         except queues.BrokerAway as error:
             problem = f"Redis is away: {error}"
         if problem and not self.is_broker_away:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from executions_app import clock, outbox
+from executions_app import clock, outbox, prepared
 from executions_app.models import SystemState
 from scheduler_app.queues import asking
 
 KEY: Final = "cadenza:epoch"
 SLACK: Final = 5  # rounds that another beat may have counted and not yet written
+READ: Final = "SELECT redis_epoch, redis_run_id FROM system_state"
+ADVANCE: Final = "UPDATE system_state SET redis_epoch = %s WHERE redis_epoch = %s"
 AT_ONCE: Final = 5_000  # rows in one statement, so that none of them waits long for it
 
 logger = logging.getLogger(__name__)
@@ -27,25 +29,25 @@ def keep() -> int:
     Raises BrokerAway when Redis does not answer. A crash between the steps repeats the repair.
     """
     # The database first: what a slower beat then reads from Redis can only be newer, never behind.
-    state = SystemState.objects.get()
-    with asking() as client:
-        run_id = str(client.info("server")["run_id"])
-        seen = client.get(KEY)
-    marked = 0
-    is_behind = seen is None or int(seen) < state.redis_epoch - SLACK
-    if is_behind or state.redis_run_id != run_id:
-        marked = _repair(state, run_id)
-    advanced = SystemState.objects.filter(redis_epoch=state.redis_epoch).update(
-        redis_epoch=state.redis_epoch + 1
-    )
-    if advanced:
+    state = prepared.execute(READ).fetchone()
+    assert state is not None  # the metronome has looked at it
+    epoch, known_run_id = state
+    with asking() as client, client.pipeline(transaction=False) as pipeline:
+        pipeline.info("server")
+        pipeline.get(KEY)
+        server, seen = pipeline.execute()
+    marked, run_id = 0, str(server["run_id"])
+    is_behind = seen is None or int(seen) < epoch - SLACK
+    if is_behind or known_run_id != run_id:
+        marked = _repair(known_run_id, run_id)
+    if prepared.execute(ADVANCE, [epoch + 1, epoch]).rowcount:
         with asking() as client:
-            client.set(KEY, state.redis_epoch + 1)
+            client.set(KEY, epoch + 1)
     return marked
 
 
-def _repair(state: SystemState, run_id: str) -> int:
-    is_first_start = not state.redis_run_id
+def _repair(known_run_id: str, run_id: str) -> int:
+    is_first_start = not known_run_id
     noticed_at = clock.now()
     marked = 0
     while some := outbox.unpublish_before(noticed_at, limit=AT_ONCE):

@@ -1,6 +1,8 @@
 """One look, before a beat does anything: what is there to do, and how long until there is more.
 
-It costs a few index probes whether a thousand schedules exist or a million.
+It costs a few index probes whether a thousand schedules exist or a million. Once a second a second
+look asks what may wait so long: each of these chores has an index of what is to be done, mostly an
+empty one.
 """
 
 from __future__ import annotations
@@ -35,6 +37,25 @@ SELECT scheduler_running, now(), least({FIRST_FIRES}),
     {HELD_BY_KEY}
 FROM system_state
 """  # noqa: S608  composed of constants of this module only
+CHORES: Final = """
+SELECT
+    (SELECT id FROM task_executions
+     WHERE status IN ('pending', 'queued') AND expires_at <= now() AND attempt = 0
+     ORDER BY expires_at LIMIT 1) IS NOT NULL,
+    (SELECT id FROM task_schedules
+     WHERE enabled AND paused_at IS NOT NULL AND paused_until <= now()
+     ORDER BY paused_until LIMIT 1) IS NOT NULL,
+    (SELECT id FROM backfills WHERE status = 'running' LIMIT 1) IS NOT NULL,
+    (SELECT id FROM bulk_operations WHERE status = 'running' LIMIT 1) IS NOT NULL,
+    (SELECT id FROM error_records WHERE incident_id IS NULL ORDER BY id LIMIT 1) IS NOT NULL
+    OR (SELECT id FROM incidents WHERE recovers_at <= now()
+        ORDER BY recovers_at LIMIT 1) IS NOT NULL,
+    (SELECT id FROM task_executions WHERE status = 'queued' AND published_at IS NULL
+     LIMIT 1) IS NOT NULL
+    OR (SELECT id FROM task_executions
+        WHERE status = 'queued' AND published_at < now() - %s * interval '1 second'
+        ORDER BY published_at LIMIT 1) IS NOT NULL
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +86,28 @@ class Outlook:
         return min(known, default=None)
 
 
+@dataclass(frozen=True, slots=True)
+class Chores:
+    """What there is to do of the duties that a beat has once a second."""
+
+    has_expired: bool = False
+    has_pauses_over: bool = False
+    has_backfills: bool = False
+    has_bulk: bool = False
+    has_incident_work: bool = False
+    has_unsent: bool = False
+
+
 def look() -> Outlook:
     """What there is to do now; raises RuntimeError if the row of the system's state is missing."""
     row = prepared.execute(LOOK).fetchone()
     if row is None:
         raise RuntimeError("The row of the system's state is missing; run `manage.py migrate`")
     return Outlook(*row)
+
+
+def chores(*, unsent_after_seconds: float) -> Chores:
+    """What there is to do besides; a message counts as lost after so long at the earliest."""
+    row = prepared.execute(CHORES, [unsent_after_seconds]).fetchone()
+    assert row is not None  # a SELECT without FROM has one row
+    return Chores(*row)

@@ -37,6 +37,11 @@ def send(messages: Sequence[Message]) -> int:
     return 0
 
 
+def lost_after_seconds() -> float:
+    """How long a message must be under way before `republish_overdue` may send it again."""
+    return min(IDLE_QUEUE_GRACE_SECONDS, env.low_priority_max_wait_seconds)
+
+
 def share_predictions() -> None:
     """Tell other beats what was learned here, and learn what they tell; raises BrokerAway."""
     predictions.adopt(queues.exchange(predictions.take_news()))

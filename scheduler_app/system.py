@@ -7,12 +7,22 @@ from typing import Final
 
 from django.db import transaction
 
-from executions_app import audit, clock, events
+from executions_app import audit, clock, events, prepared
 from executions_app.models import SystemState
 from executions_app.states import SystemStatus
 from scheduler_app.models import Schedule
 
 SURE_SECONDS: Final = 5.0  # beats that disagree about Redis must not take turns in saying so
+
+# The rule of `_status`, where there is no problem.
+ALL_IS_WELL: Final = """
+UPDATE system_state SET scheduler_last_tick_at = %s
+WHERE problem = '' AND status = CASE
+    WHEN NOT scheduler_running THEN 'paused'
+    WHEN EXISTS (SELECT FROM task_schedules WHERE enabled) THEN 'running'
+    ELSE 'idle'
+END
+"""
 
 
 def read() -> SystemState:
@@ -51,11 +61,14 @@ def _switch(actor: audit.Actor, *, is_running: bool) -> SystemState:
     return state
 
 
-def note_tick(*, problem: str, now: datetime) -> SystemState:
+def note_tick(*, problem: str, now: datetime) -> None:
     """Record that a beat looked at the clock, and what kept it from dispatching, if anything.
 
-    A problem is over once no beat has had it for SURE_SECONDS.
+    A problem is over once no beat has had it for SURE_SECONDS. One statement where all stays as
+    it is.
     """
+    if not problem and prepared.execute(ALL_IS_WELL, [now]).rowcount:
+        return
     with transaction.atomic():
         state = SystemState.objects.select_for_update().get()
         state.scheduler_last_tick_at = now
@@ -65,7 +78,6 @@ def note_tick(*, problem: str, now: datetime) -> SystemState:
         last_at = state.problem_seen_at
         is_over = last_at is None or now - last_at >= timedelta(seconds=SURE_SECONDS)
         _settle_status(state, problem=problem or ("" if is_over else state.problem))
-    return state
 
 
 def _settle_status(state: SystemState, *, problem: str) -> None:

@@ -19,7 +19,7 @@ from executions_app import clock, events, feed, ids, lifecycle, outbox, partitio
 from executions_app.events import Cursor
 from executions_app.models import Execution, OutcomeInbox
 from executions_app.states import ExecutionStatus
-from scheduler_app import consequences, dispatcher, queues, sending
+from scheduler_app import consequences, dispatcher, outlook, queues, sending
 from scheduler_app.beat import Metronome
 from scheduler_app.models import EventCursor, EventListener, Schedule
 from scheduler_app.sources import hearing, internal
@@ -65,6 +65,14 @@ def test_a_beat_costs_by_what_is_due_and_one_without_work_next_to_nothing() -> N
     assert Execution.objects.filter(status="queued", trigger="time").exists()
     assert busy.of("INSERT INTO task_executions")
     assert not idle.of("INSERT INTO task_executions")
+
+
+def test_a_beat_asks_for_its_chores_at_next_to_no_cost() -> None:
+    with watched() as seen:
+        found = outlook.chores(unsent_after_seconds=sending.lost_after_seconds())
+
+    assert found.has_unsent
+    seen.must_cost_little(pages=PAGES_OF_A_LOOK)
 
 
 def test_due_schedules_are_taken_without_sorting_those_that_are_due(filled: int) -> None:
