@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks.environment import Peers
 from benchmarks.environment import Runs as PeerRuns
 from benchmarks.installation import Installation
+from benchmarks.profile import Profile, take
 from benchmarks.quantities import gathered
 
 
@@ -29,6 +30,13 @@ class Bench:
     def repeat(self, measure: Callable[[], Mapping[str, float]]) -> dict[str, list[float]]:
         """One number per run for every quantity that `measure` finds."""
         return gathered([measure() for _ in range(self.runs)])
+
+    def profiled(self, run: Callable[[], object]) -> Profile | None:
+        """Where the time of one further run goes, by the processes that run now; not if quick."""
+        if self.is_quick:
+            return None
+        self.tell("  once more, to see where the time goes")
+        return take(self.installation, run, sampler=self.peers.sampler if self.peers else None)
 
     def peer(
         self,

@@ -27,7 +27,7 @@ PACKAGE: Final = "benchmarks.peers"
 REQUIREMENTS: Final = Path(__file__).with_name("peers") / "requirements.txt"
 NAMED: Final = (
     *("celery", "celery-redbeat", "django-celery-beat", "django-celery-results"),
-    *("pgqueuer", "procrastinate", "asyncpg", "psycopg"),
+    *("pgqueuer", "procrastinate", "asyncpg", "psycopg", "py-spy"),
 )
 REDIS_DATABASE: Final = 9
 SCRIPT_SECONDS: Final = 900.0
@@ -49,6 +49,12 @@ class Peers:
     installation: Installation
     tell: Callable[[str], None]
     _answers: dict[tuple[Any, ...], Runs] = field(default_factory=dict)
+
+    @property
+    def sampler(self) -> Path | None:
+        """The program that looks into running processes, where there is one for this machine."""
+        program = self.python.with_name("py-spy")
+        return program if program.exists() else None
 
     def ask(self, script: str, what: str, *, django: str = "", **options: int) -> Runs:
         """Run `<script>_peer.py`; `django` names a result backend that needs Django.

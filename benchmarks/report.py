@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from statistics import median
 from typing import Any, Final
 
+from benchmarks.profile import Profile
 from benchmarks.quantities import readable, spread
 from benchmarks.run import Session
 from benchmarks.table import Judged, Result, tally
@@ -61,6 +63,7 @@ def document(session: Session) -> dict[str, Any]:
 
 
 def _result(result: Result) -> dict[str, Any]:
+    profile = result.measured.profile
     return {
         "name": result.target.name,
         "title": result.target.title,
@@ -88,6 +91,7 @@ def _result(result: Result) -> dict[str, Any]:
         "table": list(result.measured.table),
         "settings": dict(result.measured.settings),
         "notes": list(result.measured.notes),
+        "profile": None if profile is None else asdict(profile),
     }
 
 
@@ -182,7 +186,21 @@ def _section(result: Result) -> str:
         parts.append(_table(names, cells))
     parts += [f"- {note}" for note in result.measured.notes]
     parts += [f"- {name}: {_words(how)}" for name, how in result.measured.settings.items()]
+    parts += _profile(result.measured.profile)
     return "\n\n".join(parts[:2]) + "".join(f"\n\n{one}" for one in parts[2:])
+
+
+def _profile(profile: Profile | None) -> list[str]:
+    if profile is None:
+        return []
+    tables = [rows for rows in (profile.processes, profile.functions) if rows]
+    return [
+        "Where the time of the processors went in one further run, which was being looked at:",
+        *(
+            _table(list(rows[0]), [[str(one) for one in row.values()] for row in rows])
+            for rows in tables
+        ),
+    ]
 
 
 def _words(how: Any) -> str:

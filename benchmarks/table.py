@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from benchmarks.profile import Profile
 from benchmarks.quantities import Runs, medians, readable
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Measured:
     settings: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
     table: Sequence[Mapping[str, Any]] = ()
+    profile: Profile | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ from benchmarks.targets.drain import CELERY, DCR, HISTORY_MS, drained_peers, our
 
 def measure(bench: Bench) -> Measured:
     """Ours with one execution per message, and Celery."""
-    ours, notes = ours_drained(bench, predicted_ms=HISTORY_MS, most_per_message=1)
+    ours, notes, profile = ours_drained(bench, predicted_ms=HISTORY_MS, most_per_message=1)
     peers, how = drained_peers(bench)
-    return Measured({**ours, **peers}, settings=how, notes=notes)
+    return Measured({**ours, **peers}, settings=how, notes=notes, profile=profile)
 
 
 TARGET: Final = Target(

@@ -34,6 +34,7 @@ def measure(bench: Bench) -> Measured:
             starts(bench, COUNT, of=EXIST)
             ours.wait_settled(seconds=DONE_SECONDS)
         found = bench.repeat(lambda: _percentiles(OURS, starts(bench, COUNT, of=EXIST)))
+        profile = bench.profiled(lambda: starts(bench, COUNT, of=EXIST))
     finally:
         ours.programs.stop()
     peers = {
@@ -47,6 +48,7 @@ def measure(bench: Bench) -> Measured:
         found,
         settings=settings(**peers),
         notes=["The peers hold only the 1,000 jobs that become due; ours 100,000 schedules"],
+        profile=profile,
     )
 
 

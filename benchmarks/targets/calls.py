@@ -30,6 +30,7 @@ def measure(bench: Bench) -> Measured:
         try:
             first = _call(bench, endpoint.url, COUNT)
             found = bench.repeat(lambda: _call(bench, endpoint.url, COUNT))
+            profile = bench.profiled(lambda: _call(bench, endpoint.url, COUNT))
         finally:
             ours.programs.stop()
     cold = f"a worker's first thousand, which makes its threads, in {first[DONE]:.2f} s"
@@ -38,6 +39,7 @@ def measure(bench: Bench) -> Measured:
         notes=[
             f"From the first message published to the last durable outcome, one process; {cold}"
         ],
+        profile=profile,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from benchmarks import programs
 from benchmarks.bench import Bench, column, settings
+from benchmarks.profile import Profile
 from benchmarks.quantities import readable
 from benchmarks.table import OURS, Check, Measured, Target, times
 
@@ -21,7 +22,7 @@ DRAIN_SECONDS: Final = 120.0
 
 def measure(bench: Bench) -> Measured:
     """Ours with the messages the product makes of a known history, and all four peers."""
-    ours, notes = ours_drained(bench, predicted_ms=HISTORY_MS, most_per_message=None)
+    ours, notes, profile = ours_drained(bench, predicted_ms=HISTORY_MS, most_per_message=None)
     peers, how = drained_peers(bench)
     procrastinate = bench.peer("procrastinate", "drain", count=bench.much(10_000, quick=2_000))
     pgqueuer = bench.peer("pgqueuer", "drain", count=10_000)
@@ -34,6 +35,7 @@ def measure(bench: Bench) -> Measured:
         },
         settings={**how, **settings(procrastinate=procrastinate, pgqueuer=pgqueuer)},
         notes=notes,
+        profile=profile,
     )
 
 
@@ -49,7 +51,7 @@ def drained_peers(bench: Bench) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def ours_drained(
     bench: Bench, *, predicted_ms: float | None, most_per_message: int | None, count: int = 10_000
-) -> tuple[dict[str, list[float]], list[str]]:
+) -> tuple[dict[str, list[float]], list[str], Profile | None]:
     """The rate at which the worker lines of the Procfile drain `count` executions."""
     ours = bench.installation
     bench.tell(f"{OURS}: {count:,} executions")
@@ -57,6 +59,7 @@ def ours_drained(
     try:
         _drain(bench, WARM_UP, predicted_ms, most_per_message)
         found = bench.repeat(lambda: _drain(bench, count, predicted_ms, most_per_message))
+        profile = bench.profiled(lambda: _drain(bench, count, predicted_ms, most_per_message))
     finally:
         ours.programs.stop()
     rates = ", ".join(readable(one) for one in found.pop("claim to outcome"))
@@ -65,7 +68,7 @@ def ours_drained(
         f"{OURS}: the three worker lines of the Procfile, {messages} messages; from the first "
         f"claim to the last outcome (without waking up) {rates} a second"
     )
-    return found, [note]
+    return found, [note], profile
 
 
 def _drain(

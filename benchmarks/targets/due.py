@@ -16,6 +16,7 @@ from benchmarks.bench import Bench, column, settings
 from benchmarks.environment import Runs
 from benchmarks.installation import QUEUES, MeasurementImpossible
 from benchmarks.peers import watch
+from benchmarks.profile import Profile
 from benchmarks.quantities import readable
 from benchmarks.table import OURS, Check, Measured, Target, apart, times, value
 
@@ -29,7 +30,7 @@ LEAD_SECONDS: Final = 3.0
 GIVE_UP_SECONDS: Final = 60.0
 
 
-def published(bench: Bench, count: int, *, of: int) -> list[float]:
+def published(bench: Bench, count: int, *, of: int) -> tuple[list[float], Profile | None]:
     """Seconds from the instant at which `count` of the schedules are due, run by run."""
     ours = bench.installation
     bench.tell(f"{OURS}: {count:,} due of {of:,}")
@@ -38,9 +39,10 @@ def published(bench: Bench, count: int, *, of: int) -> list[float]:
     try:
         _publish(bench, WARM_UP, of=of)
         found = [_publish(bench, count, of=of) for _ in range(bench.runs)]
+        profile = bench.profiled(lambda: _publish(bench, count, of=of))
     finally:
         ours.programs.stop()
-    return found
+    return found, profile
 
 
 def _publish(bench: Bench, count: int, *, of: int) -> float:
@@ -78,13 +80,14 @@ def measure_all(bench: Bench) -> Measured:
     """10,000 due of as many, and of a million."""
     all_of = bench.much(1_000_000, quick=100_000)
     redbeat = bench.peer("redbeat", "due", count=10_000, schedules=10_000)
-    few = published(bench, 10_000, of=10_000)
-    many = published(bench, 10_000, of=all_of)
+    few, _ = published(bench, 10_000, of=10_000)
+    many, profile = published(bench, 10_000, of=all_of)
     notes = [f"{MANY}: in fact of {all_of:,}"] if bench.is_quick else []
     return Measured(
         {FEW: few, MANY: many, REDBEAT: column(redbeat, "seconds")},
         settings=settings(redbeat=redbeat),
         notes=[*notes, f"{OURS}: two beats that prepare nothing before the instant"],
+        profile=profile,
     )
 
 
@@ -95,11 +98,12 @@ def measure_few(bench: Bench) -> Measured:
     beat = bench.peer(
         *("django_celery_beat", "due"), runs=1, django="settings", count=1_000, schedules=exist
     )
-    ours = published(bench, 1_000, of=exist)
+    ours, profile = published(bench, 1_000, of=exist)
     return Measured(
         {OURS: ours, REDBEAT: column(redbeat, "seconds"), BEAT: column(beat, "seconds")},
         settings=settings(redbeat=redbeat, django_celery_beat=beat),
         notes=complete(beat, BEAT),
+        profile=profile,
     )
 
 
