@@ -82,7 +82,7 @@ class RunContext(Generic[C]):
         if self.seconds_over >= 0:
             raise DeadlineExceeded(
                 f"The time limit of {self.timeout.total_seconds():g} s has passed; "
-                "raise timeout_ms of the schedule if the job needs longer"
+                "raise timeout_ms of the schedule if it needs longer"
             )
 
     def progress(self, done: int, total: int, *, step: str = "") -> None:

@@ -31,7 +31,7 @@ from agents_app import draining
 from agents_app.heartbeat import heartbeat
 from agents_app.slices import Held, Slice
 from config.env import env
-from errors_app import recovery
+from errors_app import recovery, trackers
 from errors_app.taxonomy import ErrorClass, HandlerError
 from executions_app import tasks
 from executions_app.ledger import Claimed
@@ -44,6 +44,8 @@ ALL_SECONDS: Final = HEAR_SECONDS + RECORD_SECONDS + 2 * GO_SECONDS
 POLL_SECONDS: Final = 0.02
 MOST_AT_ONCE: Final = 8
 OF_A_CHILD: Final = signal.SIGUSR2  # the pool keeps SIGTERM and SIGQUIT for itself
+# Another one, because a signal that comes twice before it is heard is heard once.
+AT_ONCE: Final = signal.SIGURG
 
 logger = logging.getLogger(__name__)
 _random = random.SystemRandom()
@@ -86,6 +88,13 @@ def ask(*_: object) -> None:
         threading.Thread(target=_hurry, name="hurrying", daemon=True).start()
 
 
+def ask_for_an_end_at_once(*_: object) -> None:
+    """The worker was asked once more; it may be heard before, or instead of, the first time."""
+    if not _Process.times_asked:
+        ask()
+    ask()
+
+
 @worker_ready.connect
 def listen(sender: Any, **_: Any) -> None:
     """A worker is ready: Ctrl-C and a supervisor ask the same of it; SIGQUIT does not wait."""
@@ -104,6 +113,7 @@ def listen_to_the_worker(**_: Any) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # any other handler is replaced by the pool's own
     _Process.ignores_sigterm = True
     signal.signal(OF_A_CHILD, ask)
+    signal.signal(AT_ONCE, ask_for_an_end_at_once)
 
 
 def before_a_message() -> None:
@@ -146,7 +156,7 @@ def _leave() -> None:
 
 
 def _hurry() -> None:
-    _tell_children(OF_A_CHILD)
+    _tell_children(AT_ONCE)
     _Process.at_once.set()
 
 
@@ -213,9 +223,12 @@ def _end_now() -> None:
     time.sleep(GO_SECONDS)
     _tell_children(signal.SIGKILL)
     logger.warning("This process ends, whatever of it does not hear that it should stop")
+    said = threading.Thread(target=tasks.end_presence, daemon=True)
     if _Process.pool is not None:
-        said = threading.Thread(target=tasks.end_presence, daemon=True)
         said.start()
-        said.join(GO_SECONDS)
+    ends = time.monotonic() + GO_SECONDS
+    trackers.flush(seconds=GO_SECONDS)
+    if _Process.pool is not None:
+        said.join(max(0.0, ends - time.monotonic()))
     logging.shutdown()
     os._exit(os.EX_OK)

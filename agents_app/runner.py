@@ -26,7 +26,7 @@ from agents_app.handlers import registry
 from agents_app.handlers.base import Outcome
 from agents_app.heartbeat import heartbeat
 from agents_app.slices import Held, Slice
-from errors_app import recovery
+from errors_app import recovery, trackers
 from errors_app.taxonomy import Cancelled, ErrorClass, HandlerError, LeaseLost
 from executions_app import lifecycle, outbox
 from executions_app.ledger import Claimed, Leave
@@ -34,6 +34,7 @@ from executions_app.states import LostRace
 from executions_app.states import Outcome as Recorded
 
 EXIT_HARD_LIMIT: Final = 75  # EX_TEMPFAIL: the pool starts another child
+TELL_SECONDS: Final = 0.5  # for an error tracker, before a process ends
 STORE_FOR_SECONDS: Final = 60.0
 STORE_PAUSE_SECONDS: Final = 1.0
 
@@ -169,13 +170,15 @@ class _Keeper:
         for one in deaf:
             logger.error("Execution #%s does not stop; its process ends", one.claimed.number)
             _record_overrun(one.claimed)
+        trackers.flush(seconds=TELL_SECONDS)
         os._exit(EXIT_HARD_LIMIT)
 
 
 def _record_overrun(claimed: Claimed) -> None:
     overrun = HandlerError(
-        "The time limit has passed, the job went on, and its process was ended",
+        "The time limit has passed, the execution went on, and its process was ended",
         error_class=ErrorClass.TIMEOUT,
+        retry_after=2 * TELL_SECONDS,  # it is still there, for so long at most
     )
     try:
         recovery.recover(claimed, overrun, rng=_random)

@@ -11,14 +11,22 @@ import os
 from typing import Any, Final
 
 from celery import Celery
-from celery.signals import beat_init, setup_logging, worker_process_init, worker_ready
+from celery.signals import (
+    beat_init,
+    celeryd_after_setup,
+    setup_logging,
+    worker_process_init,
+    worker_ready,
+)
 from kombu import Exchange, Queue
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 from django.conf import settings
+from django.db import connection
 
 from config.env import env
+from executions_app import migrated
 
 app = Celery("cadenza")
 
@@ -93,6 +101,13 @@ app.autodiscover_tasks()
 @setup_logging.connect
 def keep_django_logging(**_: Any) -> None:
     """Celery would install its own handlers; Django's settings already did."""
+
+
+@celeryd_after_setup.connect
+def begin_with_all_tables(**_: Any) -> None:
+    """A worker has no pool yet, and its connection must not reach the children of one."""
+    migrated.wait()
+    connection.close()
 
 
 @beat_init.connect

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -37,6 +38,14 @@ def _redis(url: str) -> str:
     if url and not url.startswith(("redis://", "rediss://", "unix://")):
         raise ValueError("must begin with redis://, rediss:// or unix://")
     return url
+
+
+def _sentry_dsn(dsn: str) -> str:
+    parts = urlsplit(dsn)
+    is_whole = parts.scheme in {"http", "https"} and parts.username and parts.hostname
+    if dsn and not (is_whole and parts.path.rpartition("/")[2].isdecimal()):
+        raise ValueError("must be as Sentry shows it: https://key@host/number")
+    return dsn
 
 
 def _fernet_keys(keys: list[str]) -> list[str]:
@@ -89,7 +98,7 @@ class Env(BaseSettings):
         None, description="milliseconds; read as SCHEDULER_TICK_SECONDS when given"
     )
     scheduler_ahead_ms: int = Field(
-        250, ge=0, le=1000, description="fires are prepared so long before their instant"
+        400, ge=0, le=1000, description="fires are prepared so long before their instant"
     )
     scheduler_batch_size: int = Field(1000, ge=1, le=5000)
     scheduler_max_concurrent: int = Field(5, ge=1, description="simultaneous agent runs")
@@ -137,6 +146,12 @@ class Env(BaseSettings):
         600, ge=1, description="deliveries that one webhook takes; further ones get 429"
     )
     extra_handlers: Names = Field([], description="name=dotted.path, comma separated")
+    sentry_dsn: Annotated[str, AfterValidator(_sentry_dsn)] = Field(
+        "", description="Sentry is told of errors; empty: nobody is"
+    )
+    sentry_sample_rate: float = Field(
+        1.0, ge=0, le=1, description="the part of the errors that Sentry is told of"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     chromium_path: str = Field("", description="browser of the tests")
     require_browser: bool = Field(False, description="browser tests fail instead of skipping")

@@ -11,7 +11,8 @@ from agents_app.handlers import registry
 from config.env import Env
 
 SECRETS: Final = frozenset({"session_secret", "cadenza_admin_password", "openai_api_key",
-                            "anthropic_api_key", "field_encryption_keys"})  # fmt: skip
+                            "anthropic_api_key", "field_encryption_keys",
+                            "sentry_dsn"})  # fmt: skip
 URLS: Final = frozenset({"database_url", "redis_url"})
 HIDDEN: Final = "(set, not shown)"
 SHORTEST_SECRET: Final = 32

@@ -21,7 +21,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from executions_app import clock
+from executions_app import clock, migrated
 from executions_app.models import SystemState
 from scheduler_app import queues
 
@@ -53,6 +53,15 @@ def database() -> Part:
         logger.warning("PostgreSQL does not answer: %s", error)
         return Part(FAILING, "PostgreSQL does not answer")
     return Part(OK, latency_ms=_since(started))
+
+
+def migrations() -> Part:
+    """All migrations are applied; asked until it was so once."""
+    try:
+        names = migrated.missing()
+    except (DatabaseError, InterfaceError):
+        return Part(FAILING, "not known: PostgreSQL does not answer")
+    return Part(FAILING, migrated.told(names)) if names else Part(OK)
 
 
 def redis() -> Part:
@@ -89,7 +98,10 @@ def needed_for_requests() -> dict[str, Part]:
     Not Redis: without it requests are answered and their work is sent later. Were it asked for
     here, a balancer would take all web processes away because of it.
     """
-    return {"database": database()}
+    parts = {"database": database()}
+    is_known = parts["database"].status == OK
+    unknown = Part(FAILING, "not known: PostgreSQL does not answer")
+    return parts | {"migrations": migrations() if is_known else unknown}
 
 
 def everything() -> dict[str, Part]:
@@ -152,7 +164,7 @@ class Health(APIView):
 
 
 class Ready(Health):
-    """What is needed to take requests."""
+    """What is needed to take requests: PostgreSQL, with all migrations applied."""
 
     look = staticmethod(needed_for_requests)
 

@@ -23,6 +23,7 @@ urlpatterns: list[Any] = [
     path("api/", include((api, "api"))),
     path("admin/", admin.site.urls),
     path("", include("scheduler_app.urls")),
+    path("", include("errors_app.urls")),
 ]
 handler400 = "executions_app.api.problems.bad_request"
 handler403 = "executions_app.api.problems.forbidden"

@@ -29,7 +29,7 @@ class IncidentAdmin(RecordAdmin):
     )
     search_fields = ("=fingerprint", "title", "name")
     readonly_fields = ("trend",)
-    actions: ClassVar[Any] = ("acknowledge", "ignore", "resolve")
+    actions: ClassVar[Any] = ("acknowledge", "ignore", "resolve", "reopen")
 
     def owned_by(self, rows: Rows, user_id: int | None) -> Rows:
         return rows.filter(owner_id=user_id)
@@ -50,6 +50,10 @@ class IncidentAdmin(RecordAdmin):
     @admin.action(description="Resolve", permissions=["act"])
     def resolve(self, request: HttpRequest, rows: Rows) -> None:
         act_on_each(request, rows, deciding.resolve, done="resolved")
+
+    @admin.action(description="Reopen", permissions=["act"])
+    def reopen(self, request: HttpRequest, rows: Rows) -> None:
+        act_on_each(request, rows, deciding.reopen, done="opened again")
 
 
 @admin.register(IncidentBucket)

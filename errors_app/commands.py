@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from errors_app import edited_input
 from errors_app.api.incident_serializers import IncidentSerializer
@@ -16,9 +16,12 @@ from errors_app.api.serializers import (
 from errors_app.edited_input import UnusableParameters
 from errors_app.incidents import trends
 from errors_app.models import DeadLetter, ErrorRecord, Incident
+from errors_app.models_alerts import AlertChannel, AlertRule
 from executions_app import clock
 from executions_app.command_problems import CommandProblem, Exit
 from executions_app.commands import Options, as_uuid, execution_named
+
+LOOK_AT_ALERTS: Final = "`manage.py alerts list`, `rules` and `channels` show what there is"
 
 
 def error_document(record: ErrorRecord) -> dict[str, Any]:
@@ -90,4 +93,24 @@ def letter_named(reference: str) -> DeadLetter:
     if found is None:
         todo = "`manage.py dead_letters list` shows what there is"
         raise CommandProblem(f"There is no dead letter of {reference!r}", todo, Exit.NOT_FOUND)
+    return found
+
+
+def rule_named(reference: str) -> AlertRule:
+    """The alert rule of a name or an id; raises CommandProblem."""
+    as_id = as_uuid(reference)
+    named = {"name": reference} if as_id is None else {"id": as_id}
+    found = AlertRule.objects.filter(**named).first()
+    if found is None:
+        raise CommandProblem(f"There is no rule {reference!r}", LOOK_AT_ALERTS, Exit.NOT_FOUND)
+    return found
+
+
+def channel_named(reference: str) -> AlertChannel:
+    """The alert channel of a name or an id; raises CommandProblem."""
+    as_id = as_uuid(reference)
+    named = {"name": reference} if as_id is None else {"id": as_id}
+    found = AlertChannel.objects.filter(**named).first()
+    if found is None:
+        raise CommandProblem(f"There is no channel {reference!r}", LOOK_AT_ALERTS, Exit.NOT_FOUND)
     return found

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from errors_app.models import DeadLetter, ErrorRecord
 from executions_app.models import Event, Execution
+from executions_app.states import ExecutionStatus
 
 TOLD_BY_THE_RECORD: Final = "error:recorded"
 MOST_ATTEMPTS: Final = 100
@@ -48,6 +49,15 @@ def _of_error(record: ErrorRecord) -> dict[str, Any]:
         "recovery_status": record.recovery_status,
         "retry_at": record.retry_at.isoformat() if record.retry_at else None,
     }
+
+
+def outlook(record: ErrorRecord) -> tuple[str | None, datetime | None]:
+    """What has become of the execution of an error, and when it is tried again if it is."""
+    if record.execution_id is None:
+        return None, None
+    executions = Execution.objects.filter(id=record.execution_id)
+    status, due_at = executions.values_list("status", "due_at").first() or (None, None)
+    return status, due_at if status == ExecutionStatus.PENDING else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,11 @@ class Incident(models.Model):
             models.Index(name="incident_of_schedule", fields=["schedule_id", "last_seen_at", "id"]),
             models.Index(name="incident_open", fields=["id"], condition=Q(status="open")),
             models.Index(
+                name="incident_open_of_schedule",
+                fields=["schedule_id", "error_class"],
+                condition=Q(status="open"),
+            ),
+            models.Index(
                 name="incident_awaiting_success",
                 fields=["schedule_id"],
                 condition=Q(status__in=list(UNRESOLVED), recovers_at__isnull=True),

@@ -1,16 +1,16 @@
 """One path for every failed attempt: classify, record, then another try or the dead letters.
 
-`decide` is pure; `recover` applies what it says in one transaction. A retry is only a later due
-time on the row: the dispatcher does the rest. `settle` closes the error records of an execution
-once it has ended.
+`decision` says which, `recover` applies it in one transaction. A retry is only a later due time on
+the row: the dispatcher does the rest. `settle` closes the error records of an execution once it has
+ended.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -18,10 +18,11 @@ from django.db import transaction
 from django.db.models.functions import Now
 from pydantic import ValidationError
 
-from errors_app import backoff, taxonomy
+from errors_app import decision, earlier, taxonomy, trackers
 from errors_app.backoff import RetryPolicy
+from errors_app.decision import Decision, GiveUp, RetryAt
 from errors_app.models import DeadLetter, ErrorRecord
-from errors_app.taxonomy import Classified, ErrorClass, Severity, WorkerLost
+from errors_app.taxonomy import Classified, ErrorClass, Severity
 from errors_app.telling import told
 from executions_app import clock, events, ids, lifecycle
 from executions_app.ledger import Claimed
@@ -40,66 +41,12 @@ SETTLED_BY: Final[Mapping[str, RecoveryStatus]] = {
 }
 OUTCOMES: Final = {ErrorClass.TIMEOUT: Outcome.TIMEOUT, ErrorClass.LOST: Outcome.LOST}
 
-MOST_LOST: Final = 3  # whatever the policy says: what kills its worker stops all work beside it
-
 UNREADABLE: Final = RetryPolicy(max_retries=0, retryable_classes=())  # then nothing is retried
-
-
-@dataclass(frozen=True, slots=True)
-class RetryAt:
-    """Try again at `due_at`."""
-
-    due_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class GiveUp:
-    """No further attempt; `reason` in words for the error record."""
-
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
     """The attempt failed after somebody asked it to stop: it is cancelled, not retried."""
-
-
-Decision = RetryAt | GiveUp
-
-
-def decide(
-    failure: Classified,
-    *,
-    attempt: int,
-    max_attempts: int,
-    policy: RetryPolicy,
-    now: datetime,
-    rng: random.Random,
-    lost: int = 0,
-) -> Decision:
-    """Whether attempt number `attempt` (from 1) is followed by another, and when.
-
-    A server's Retry-After is a floor under the backoff, bounded by the policy's cap. `lost` is how
-    many attempts of this budget took their worker with them, this one included.
-    """
-    if attempt >= max_attempts:
-        return GiveUp(f"all {max_attempts} attempts are used up")
-    if failure.error_class not in policy.retryable_classes:
-        return GiveUp(f"errors of class {failure.error_class.value!r} are not retried")
-    if lost >= MOST_LOST:
-        return GiveUp(f"its worker was lost in {lost} attempts: the work itself may be the cause")
-    wait = backoff.delay(
-        attempt,
-        strategy=policy.strategy,
-        base_ms=policy.base_ms,
-        cap_ms=policy.cap_ms,
-        jitter=policy.jitter,
-        rng=rng,
-    )
-    if failure.retry_after is not None:
-        asked = timedelta(seconds=min(failure.retry_after, policy.cap_ms / 1000))
-        wait = max(wait, asked)
-    return RetryAt(now + wait)
 
 
 def recover(held: Claimed, error: BaseException, *, rng: random.Random) -> Decision | Stopped:
@@ -112,21 +59,36 @@ def recover(held: Claimed, error: BaseException, *, rng: random.Random) -> Decis
         now = clock.now()
         if lifecycle.cancel_requests([held.id]):
             lifecycle.stop_now(held)
-            decision: Decision | Stopped = Stopped()
+            decided: Decision | Stopped = Stopped()
         else:
-            policy = _policy_of(held)
-            decision = decide(
-                failure,
-                attempt=held.attempt,
-                max_attempts=held.max_attempts,
-                policy=policy,
-                now=now,
-                rng=rng,
-                lost=_lost(held, failure, policy),
-            )
-            _apply(held, failure, decision, now=now)
+            decided = _fail(held, error, failure, now=now, rng=rng)
     events.announce()
-    return decision
+    return decided
+
+
+def _fail(
+    held: Claimed, error: BaseException, failure: Classified, *, now: datetime, rng: random.Random
+) -> Decision:
+    policy = _policy_of(held)
+    if failure.may_repeat is None and must_not_repeat(held):
+        failure = replace(failure, may_repeat=False)
+    decided = decision.decide(
+        failure,
+        attempt=held.attempt,
+        max_attempts=held.max_attempts,
+        policy=policy,
+        now=now,
+        rng=rng,
+        past=earlier.of(held, failure, policy=policy, now=now),
+    )
+    trackers.tell(error, held, _apply(held, failure, decided, now=now))
+    return decided
+
+
+def must_not_repeat(held: Claimed) -> bool:
+    """Whether a person wrote `idempotent: false`: what may have begun is not begun again."""
+    config = held.snapshot.get("task_config")
+    return isinstance(config, dict) and config.get("idempotent") is False
 
 
 def _policy_of(held: Claimed) -> RetryPolicy:
@@ -136,25 +98,10 @@ def _policy_of(held: Claimed) -> RetryPolicy:
         return UNREADABLE
 
 
-def _lost(held: Claimed, failure: Classified, policy: RetryPolicy) -> int:
-    """How many attempts of this budget took their worker with them, if this one did.
-
-    A worker that was told to stop, or a lease that a person ended, speaks against nobody's work.
-    """
-    crash = WorkerLost.__qualname__
-    if failure.exception_type != crash:
-        return 0
-    before_this_budget = held.max_attempts - (policy.max_retries + 1)
-    earlier = ErrorRecord.objects.filter(
-        execution_id=held.id, exception_type=crash, attempt__gt=before_this_budget
-    )
-    return earlier.count() + 1
-
-
-def _apply(held: Claimed, failure: Classified, decision: Decision, *, now: datetime) -> None:
-    record = _record(held, failure, decision, now=now)
+def _apply(held: Claimed, failure: Classified, decided: Decision, *, now: datetime) -> ErrorRecord:
+    record = _record(held, failure, decided, now=now)
     outcome = OUTCOMES.get(failure.error_class, Outcome.ERROR)
-    match decision:
+    match decided:
         case RetryAt(due_at):
             lifecycle.retry_at(held, due_at=due_at, outcome=outcome, error_id=record.id)
         case GiveUp():
@@ -162,12 +109,11 @@ def _apply(held: Claimed, failure: Classified, decision: Decision, *, now: datet
             _bury(held, record, now=now)
     record.save(force_insert=True)
     events.emit([told("error:recorded", record)])
+    return record
 
 
-def _record(
-    held: Claimed, failure: Classified, decision: Decision, *, now: datetime
-) -> ErrorRecord:
-    is_retry = isinstance(decision, RetryAt)
+def _record(held: Claimed, failure: Classified, decided: Decision, *, now: datetime) -> ErrorRecord:
+    is_retry = isinstance(decided, RetryAt)
     return ErrorRecord(
         id=ids.new(now),
         execution_id=held.id,
@@ -187,16 +133,22 @@ def _record(
             "trigger": held.trigger,
             "attempt": held.attempt,
             "max_attempts": held.max_attempts,
-            **({} if is_retry else {"given_up": decision.reason}),  # type: ignore[union-attr]
+            **({"given_up": decided.reason} if isinstance(decided, GiveUp) else {}),
             **failure.context,
         },
-        severity=failure.severity if is_retry else Severity.HIGH,
+        severity=_severity(failure, decided),
         fingerprint=failure.fingerprint,
         recovery_status=RecoveryStatus.RETRY_SCHEDULED if is_retry else RecoveryStatus.ESCALATED,
-        retry_at=decision.due_at if isinstance(decision, RetryAt) else None,
+        retry_at=decided.due_at if isinstance(decided, RetryAt) else None,
         created_at=now,
         updated_at=now,
     )
+
+
+def _severity(failure: Classified, decided: Decision) -> Severity:
+    if isinstance(decided, RetryAt) or failure.severity is Severity.CRITICAL:
+        return failure.severity
+    return decided.severity
 
 
 def _bury(held: Claimed, record: ErrorRecord, *, now: datetime) -> None:

@@ -131,7 +131,7 @@ def _rescue_one(rng: random.Random, *, seen: Sequence[UUID]) -> UUID | None:
 def _recover(
     held: Claimed, *, slice_size: int, rng: random.Random, error: JobExecutionError
 ) -> None:
-    if slice_size > 1 and not held.cancel_requested:
+    if slice_size > 1 and not held.cancel_requested and not recovery.must_not_repeat(held):
         # One job that kills its worker must not use up the attempts of its neighbours.
         lifecycle.send_alone(held)
         return
@@ -148,6 +148,6 @@ def _overrun(held: Claimed, *, renewed_at: datetime) -> HandlerError | None:
     last_renewal = timedelta(seconds=env.hard_limit_grace_seconds - env.heartbeat_seconds)
     past_it = held.started_at + max(limit + min(last_renewal, timedelta()), timedelta())
     if limit and renewed_at > past_it:
-        overrun = f"The time limit of {limit.total_seconds():g} s has passed and the job went on"
+        overrun = f"The time limit of {limit.total_seconds():g} s has passed and it went on"
         return HandlerError(overrun, error_class=ErrorClass.TIMEOUT)
     return None

@@ -3,6 +3,11 @@
 `classify` is the one place where an exception becomes a row: its class decides the recovery, its
 fingerprint joins it with its likes. The list of classes is closed; whoever raises a HandlerError
 decides its class, for everything else the table below does.
+
+Severity goes by the class, and is `high` at least once there is no further attempt (`decision`).
+`critical` is what needs a person at once, since it takes other work with it and nothing heals it
+by itself: a worker that cannot write because its disk is full or its quota used up (NO_SPACE), and
+work that has taken three workers with it. Nothing else is.
 """
 
 from __future__ import annotations
@@ -10,7 +15,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import re
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +23,7 @@ from typing import Final
 
 from pydantic import JsonValue, ValidationError
 
+from errors_app import likeness
 from executions_app.scrub import scrub, storable_text, storable_without_secrets
 from executions_app.states import SchedulerException
 
@@ -61,6 +66,8 @@ class JobExecutionError(SchedulerException):
     """An attempt that did not succeed, for a reason that has a class.
 
     `retry_after`: seconds for which the other side asked to be left alone, if it did.
+    `may_repeat`: False if the attempt may have had its effect and must not have it twice; then
+    no other follows, whatever its class. True if it surely had none, None if the raiser cannot say.
     """
 
     def __init__(
@@ -69,11 +76,13 @@ class JobExecutionError(SchedulerException):
         *,
         error_class: ErrorClass,
         retry_after: float | None = None,
+        may_repeat: bool | None = None,
         **context: object,
     ) -> None:
         super().__init__(message, **context)
         self.error_class = error_class
         self.retry_after = retry_after
+        self.may_repeat = may_repeat
 
 
 class HandlerError(JobExecutionError):
@@ -114,7 +123,8 @@ _BY_TYPE: Final[tuple[tuple[_Types, ErrorClass], ...]] = (
     (OSError, ErrorClass.TRANSIENT),
     ((json.JSONDecodeError, UnicodeError, ValidationError), ErrorClass.MALFORMED),
 )
-_EXHAUSTED: Final = frozenset({errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC})
+NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_EXHAUSTED: Final = NO_SPACE | {errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +138,7 @@ class Classified:
     stack: str
     fingerprint: str
     retry_after: float | None = None
+    may_repeat: bool | None = None
     context: dict[str, JsonValue] = field(default_factory=dict)
 
 
@@ -136,14 +147,16 @@ def classify(error: BaseException) -> Classified:
     error_class = _class_of(error)
     exception_type = type(error).__qualname__
     message = _message(error)
+    has_space = not isinstance(error, OSError) or error.errno not in NO_SPACE
     return Classified(
         error_class=error_class,
-        severity=SEVERITY[error_class],
+        severity=SEVERITY[error_class] if has_space else Severity.CRITICAL,
         exception_type=exception_type,
         message=message,
         stack=_stack(error),
         fingerprint=_fingerprint(error_class, exception_type, _place(error), message),
         retry_after=error.retry_after if isinstance(error, JobExecutionError) else None,
+        may_repeat=error.may_repeat if isinstance(error, JobExecutionError) else None,
         context=_context(error),
     )
 
@@ -208,23 +221,7 @@ def _place(error: BaseException) -> str:
     return f"{innermost.f_globals.get('__name__', '')}.{innermost.f_code.co_qualname}"
 
 
-_VARIABLE_PARTS: Final = (
-    (re.compile(r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b", re.IGNORECASE), "<id>"),
-    (re.compile(r"\b0x[0-9a-f]+\b", re.IGNORECASE), "<hex>"),
-    (re.compile(r"\b(?=[a-f]*\d)[0-9a-f]{8,}\b", re.IGNORECASE), "<hex>"),
-    (re.compile(r"\d+(?:\.\d+)*"), "<n>"),
-    (re.compile(r"\s+"), " "),
-)
-
-
-def normalised(message: str) -> str:
-    """The message without what differs from one time to the next: numbers, ids and addresses."""
-    for pattern, replacement in _VARIABLE_PARTS:
-        message = pattern.sub(replacement, message)
-    return message
-
-
 def _fingerprint(error_class: ErrorClass, exception_type: str, place: str, message: str) -> str:
-    """The same 32 hex digits for errors that differ only in numbers, ids and addresses."""
-    parts = f"{error_class.value}\n{exception_type}\n{place}\n{normalised(message)}"
+    """The same 32 hex digits for errors that differ only in what `likeness` leaves out."""
+    parts = f"{error_class.value}\n{exception_type}\n{place}\n{likeness.normalised(message)}"
     return hashlib.sha256(parts.encode()).hexdigest()[:32]

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
-from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
@@ -26,6 +25,7 @@ from rich.table import Table
 
 from executions_app.audit import Actor
 from executions_app.command_problems import CommandProblem, Exit, problem_of
+from executions_app.ids import as_uuid as as_uuid
 from executions_app.models import Execution
 
 Options = dict[str, Any]
@@ -58,6 +58,15 @@ class Verbs:
         add_common_options(parser, default=SUPPRESS)
         parser.set_defaults(run=run)
         return parser
+
+    def add_about_one(
+        self, verbs: Iterable[tuple[str, Run, str]], *, what: str, metavar: str
+    ) -> None:
+        """Verbs (name, method, help), each about one `what` that is named."""
+        for name, run, help_text in verbs:
+            one = self.add(name, run, help_text=help_text)
+            one.add_argument(what, metavar=metavar, help=f"which {what}")
+            add_acting_user(one)
 
 
 class DoorCommand(BaseCommand):
@@ -205,14 +214,6 @@ def row_count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= MOST_ROWS:
         raise ArgumentTypeError(f"{text!r} is not a number from 1 to {MOST_ROWS}")
     return int(text)
-
-
-def as_uuid(reference: str) -> UUID | None:
-    """The UUID that is written there; None if it is none."""
-    try:
-        return UUID(reference)
-    except ValueError:
-        return None
 
 
 def table(*columns: str, rows: Iterable[Iterable[object]]) -> Table:

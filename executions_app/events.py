@@ -48,7 +48,7 @@ TYPES: Final[dict[str, str]] = {
     "error:recorded": "an error record was written",
     "error:updated": "an error record was retried, resolved, ignored or escalated",
     "incident:opened": "a schedule failed in a way that it had not failed in before",
-    "incident:reopened": "an error came to an incident that was resolved",
+    "incident:reopened": "an error, or a person, opened an incident again that was resolved",
     "incident:acknowledged": "a person is at an incident",
     "incident:ignored": "a person said that an incident does not matter",
     "incident:resolved": "a person said that the cause of an incident is gone",

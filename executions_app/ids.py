@@ -40,3 +40,11 @@ def instant(id_: UUID) -> datetime:
 def floor(instant: datetime) -> UUID:
     """The smallest id that an instant can have: the bound of a partition or of a time filter."""
     return UUID(int=int(instant.timestamp() * 1000) << 80)
+
+
+def as_uuid(reference: str) -> UUID | None:
+    """The id that is written there; None if it is none."""
+    try:
+        return UUID(reference)
+    except ValueError:
+        return None

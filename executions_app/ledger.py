@@ -21,6 +21,7 @@ from pydantic_core import from_json
 
 from executions_app import events, prepared, statements
 from executions_app.database_errors import despite_deadlocks
+from executions_app.instants import server_clock
 from executions_app.states import ExecutionStatus
 
 MOST_EARLY_SECONDS: Final = 2.0
@@ -88,6 +89,7 @@ def claim(requests: Sequence[Claim], *, lease_seconds: float) -> list[Claimed | 
     claims: dict[UUID, Claim] = {}
     for one in requests:
         claims.setdefault(one.execution_id, one)
+    sent = time.monotonic()
     cursor = prepared.execute(
         statements.CLAIM,
         [
@@ -98,18 +100,21 @@ def claim(requests: Sequence[Claim], *, lease_seconds: float) -> list[Claimed | 
         ],
     )
     rows = cursor.fetchall()
-    now = time.monotonic()
-    taken = {row[0]: _claimed(row, now) for row in rows}
+    received = time.monotonic()
+    if rows:
+        server_clock.note(rows[-1][-1], sent=sent, received=received)
+    taken = {row[0]: _claimed(row, received) for row in rows}
     # The second of two requests for one row in one batch is a duplicate message: it gets nothing.
     return [taken.pop(one.execution_id, None) for one in requests]
 
 
-def _claimed(row: tuple[Any, ...], now: float) -> Claimed:
-    values = list(row)
+def _claimed(row: tuple[Any, ...], received: float) -> Claimed:
+    values = list(row[:-1])
     values[4], values[5] = from_json(values[4]), from_json(values[5])
-    early = values[-1]
+    begins_at = server_clock.when(values[-1])
     # Nothing is sent longer ahead: then PostgreSQL's clock was set back.
-    values[-1] = now + (early if early <= MOST_EARLY_SECONDS else 0.0)
+    is_ahead = received < begins_at <= received + MOST_EARLY_SECONDS
+    values[-1] = begins_at if is_ahead else received
     return Claimed(*values)
 
 

@@ -32,14 +32,16 @@ def lock(ids: Sequence[UUID]) -> dict[UUID, str]:
 def cancel(
     ids: Sequence[UUID], *, actor: Actor, note: str = "", facts: Mapping[str, Any] | None = None
 ) -> Refusals:
-    """Cancel what has not started, ask what runs to stop; answers what had ended already.
+    """Cancel what has not started, ask what runs to stop; answers what neither was done to.
 
     `facts` stand in the audit entry of each.
     """
     with connection.cursor() as cursor:
         cursor.execute(statements.END_UNSTARTED, [list(ids), Outcome.CANCELLED.value])
         ended = {row[0] for row in cursor.fetchall()}
-        cursor.execute(statements.ASK_TO_STOP, [[one for one in ids if one not in ended]])
+        before = _asked_before(ids)
+        still = [one for one in ids if one not in ended and one not in before]
+        cursor.execute(statements.ASK_TO_STOP, [still])
         asked = {row[0] for row in cursor.fetchall()}
     now = clock.now()
     for status, moved in ((ExecutionStatus.CANCELLED, ended), (ExecutionStatus.RUNNING, asked)):
@@ -53,4 +55,14 @@ def cancel(
                 after={"status": status.value, **(facts or {})},
                 note=note,
             )
-    return dict.fromkeys((one for one in ids if one not in ended | asked), "it has ended")
+    return {
+        one: "it has been asked to stop already" if one in before else "it has ended"
+        for one in ids
+        if one not in ended | asked
+    }
+
+
+def _asked_before(ids: Sequence[UUID]) -> set[UUID]:
+    """To ask once more would only be one more event and one more entry in the audit log."""
+    running = Execution.objects.filter(id__in=ids, status=ExecutionStatus.RUNNING)
+    return set(running.exclude(cancel_requested_at=None).values_list("id", flat=True))

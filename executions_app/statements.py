@@ -121,8 +121,7 @@ WITH input AS (
 })
 SELECT id, number, schedule_id, owner_id, snapshot, parameters, trigger, nominal_at, attempt,
     max_attempts, lease_token, started_at, worker_id, correlation_id, cancel_requested,
-    -- Read as late as can be: the rest of the way takes time too, and nobody may begin early.
-    greatest(0, extract(epoch FROM due_at - clock_timestamp()))::float8
+    extract(epoch FROM due_at)::float8, extract(epoch FROM clock_timestamp())::float8
 FROM claimed
 """
 

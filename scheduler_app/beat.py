@@ -23,7 +23,7 @@ from config.env import env
 from errors_app import rescuer
 from errors_app.breakers.correcting import Corrections
 from errors_app.incidents import tending
-from executions_app import clock, expiry, partitions
+from executions_app import clock, expiry, migrated, partitions
 from executions_app.database_errors import is_away
 from scheduler_app import (
     admission,
@@ -247,6 +247,11 @@ class CadenzaScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library 
         self._reserved: ModelEntry | None = None
         self._maintain_at = float("-inf")
         super().__init__(*args, **kwargs)
+
+    def setup_schedule(self) -> None:
+        """Read the maintenance jobs, once there are tables to read them from."""
+        migrated.wait()
+        super().setup_schedule()
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """One round of the dispatcher, then at most one maintenance job; seconds to sleep."""

@@ -32,6 +32,7 @@ from scheduler_app.models import Schedule, UniqueMode
 from scheduler_app.policies import CatchupPolicy, OutsideWindow, OverlapPolicy, TriggerType
 from scheduler_app.sources import config as sources
 
+A_KEY: Final = "[key]"  # pydantic's mark in the path of a key that it refuses
 DAY_MS: Final = 86_400_000
 MOST_HOURS: Final = 24  # spans of one window
 LASTING: Final = frozenset({UniqueMode.FOR_TIME, UniqueMode.DEBOUNCE})
@@ -172,7 +173,9 @@ def problems_of(error: ValidationError, *above: str) -> list[Problem]:
     """What pydantic found, each with its path below the field `above`."""
     return [
         Problem(
-            (*above, *map(str, one["loc"])), one["type"], one["msg"].removeprefix("Value error, ")
+            (*above, *(str(part) for part in one["loc"] if part != A_KEY)),
+            one["type"],
+            one["msg"].removeprefix("Value error, "),
         )
         for one in error.errors()
     ]

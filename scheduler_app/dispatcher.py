@@ -197,17 +197,14 @@ def _disable_now(schedule: Schedule, error: BaseException, done: Round) -> None:
         now=now,
         note=str(error),
     )
-    events.emit(
-        [
-            events.NewEvent(
-                "schedule:updated",
-                f"schedule:{schedule.id}",
-                {"name": schedule.name, "enabled": False, "next_run_at": None},
-                owner_id=schedule.owner_id,
-                schedule_id=schedule.id,
-            )
-        ]
+    told = events.NewEvent(
+        "schedule:updated",
+        f"schedule:{schedule.id}",
+        {"name": schedule.name, "enabled": False, "next_run_at": None},
+        owner_id=schedule.owner_id,
+        schedule_id=schedule.id,
     )
+    events.emit([told])
     done.disabled.append(schedule.name)
 
 

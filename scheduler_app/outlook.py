@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from errors_app.incidents import lately
 from executions_app import prepared
 from executions_app.states import Priority
 from scheduler_app.ahead import Ahead
@@ -47,7 +48,8 @@ SELECT
      ORDER BY paused_until LIMIT 1) IS NOT NULL,
     (SELECT id FROM backfills WHERE status = 'running' LIMIT 1) IS NOT NULL,
     (SELECT id FROM bulk_operations WHERE status = 'running' LIMIT 1) IS NOT NULL,
-    (SELECT id FROM error_records WHERE incident_id IS NULL ORDER BY id LIMIT 1) IS NOT NULL
+    (SELECT id FROM error_records WHERE incident_id IS NULL AND id >= %s
+     ORDER BY id LIMIT 1) IS NOT NULL
     OR (SELECT id FROM incidents WHERE recovers_at <= now()
         ORDER BY recovers_at LIMIT 1) IS NOT NULL,
     (SELECT id FROM task_executions WHERE status = 'queued' AND published_at IS NULL
@@ -108,6 +110,6 @@ def look() -> Outlook:
 
 def chores(*, unsent_after_seconds: float) -> Chores:
     """What there is to do besides; a message counts as lost after so long at the earliest."""
-    row = prepared.execute(CHORES, [unsent_after_seconds]).fetchone()
+    row = prepared.execute(CHORES, [lately.begin(), unsent_after_seconds]).fetchone()
     assert row is not None  # a SELECT without FROM has one row
     return Chores(*row)

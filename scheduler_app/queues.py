@@ -36,11 +36,6 @@ class _Patience:
     until = float("-inf")
 
 
-def forgive() -> None:
-    """Ask the broker again at once, whatever happened before."""
-    _Patience.until = float("-inf")
-
-
 @contextmanager
 def asking() -> Iterator[redis.Redis]:
     """The broker, with every failure as BrokerAway; refuses at once shortly after a failure."""

@@ -14,6 +14,7 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import QuerySet
 
+from executions_app import ids
 from executions_app.states import SchedulerException
 from scheduler_app.definition import Definition, InvalidDefinition, Problem
 from scheduler_app.models import BusinessCalendar, Schedule
@@ -83,7 +84,7 @@ def calendar(reference: str, *, owner_id: int) -> BusinessCalendar | None:
 
 def _calendars(reference: str, owner_id: int) -> QuerySet[BusinessCalendar]:
     own = BusinessCalendar.objects.filter(owner_id=owner_id)
-    as_id = _as_uuid(reference)
+    as_id = ids.as_uuid(reference)
     return own.filter(name=reference) if as_id is None else own.filter(id=as_id)
 
 
@@ -98,9 +99,9 @@ def _upstreams(definition: Definition, owner_id: int) -> dict[str, UUID | None]:
     given = _words(definition)["upstreams"]
     own = Schedule.objects.filter(owner_id=owner_id)
     by_name = dict(own.filter(name__in=given).values_list("name", "id"))
-    ids = [one for one in map(_as_uuid, given) if one is not None]
-    by_id = {str(one): one for one in own.filter(id__in=ids).values_list("id", flat=True)}
-    return {one: by_name.get(one) or by_id.get(str(_as_uuid(one))) for one in given}
+    as_ids = [one for one in map(ids.as_uuid, given) if one is not None]
+    by_id = {str(one): one for one in own.filter(id__in=as_ids).values_list("id", flat=True)}
+    return {one: by_name.get(one) or by_id.get(str(ids.as_uuid(one))) for one in given}
 
 
 def _ids(upstreams: dict[str, UUID | None]) -> list[str]:
@@ -147,10 +148,3 @@ def _upstreams_of(schedule_ids: Sequence[UUID]) -> dict[UUID, list[UUID]]:
     dependent = Schedule.objects.filter(id__in=schedule_ids, trigger_type=TriggerType.DEPENDENT)
     rows = dependent.values_list("id", "trigger_config")
     return {row: [UUID(one) for one in words.get("upstreams", [])] for row, words in rows}
-
-
-def _as_uuid(reference: str) -> UUID | None:
-    try:
-        return UUID(reference)
-    except ValueError:
-        return None

@@ -7,6 +7,7 @@ ends an execution; a duplicate dies at the claim.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Sequence
 from typing import Final
 
@@ -26,14 +27,41 @@ QUEUES_OF_AGING: Final = {f"queue:{Priority.LOW}", f"queue:{Priority.HIGH}"}
 logger = logging.getLogger(__name__)
 
 
+class _Outage:
+    """While Redis takes no messages: told when it begins and when it is over, counted between."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._left = 0
+
+    def goes_on(self, error: queues.BrokerAway, *, left: int) -> None:
+        with self._lock:
+            is_new = not self._left
+            self._left += left
+        if is_new:
+            logger.warning("%s; messages are sent when it is back", error)
+
+    def is_over(self) -> None:
+        with self._lock:
+            left, self._left = self._left, 0
+        if left:
+            logger.warning("Redis takes messages again; %d were left to a later round", left)
+
+
+_outage: Final = _Outage()
+
+
 def send(messages: Sequence[Message]) -> int:
     """Publish after the commit; answers how many are left to a later round, marked so."""
+    if not messages:
+        return 0
     try:
         queues.publish(messages)
     except queues.BrokerAway as error:
-        logger.warning("%s; they are sent when it is back", error)
+        _outage.goes_on(error, left=len(messages))
         outbox.unpublish([one.execution_id for one in messages])
         return len(messages)
+    _outage.is_over()
     return 0
 
 

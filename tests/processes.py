@@ -131,6 +131,7 @@ class System:
     folder: Path
     environment: dict[str, str]
     processes: dict[str, Process] = field(default_factory=dict)
+    forgotten: Counter[str] = field(default_factory=Counter)  # blows to those that are gone
 
     @property
     def journal(self) -> Path:
@@ -235,7 +236,11 @@ class System:
 
     def blows(self) -> Counter[str]:
         """How often its processes were killed or paused, or died by themselves."""
-        return sum((one.blows for one in self.processes.values()), Counter())
+        return sum((one.blows for one in self.processes.values()), self.forgotten.copy())
+
+    def forget(self, name: str) -> None:
+        """From now on the name is free for another process."""
+        self.forgotten += self.processes.pop(name).blows
 
     def resume(self) -> None:
         """Let whatever a test has paused go on."""

@@ -34,7 +34,7 @@ from agents_app.clients.transport import PinnedConnections
 from config.env import env
 from errors_app.breakers import local
 from errors_app.breakers.local import Breakers, Call
-from errors_app.taxonomy import ErrorClass, HandlerError
+from errors_app.taxonomy import ErrorClass, HandlerError, JobExecutionError
 
 DEFAULT_HEADERS: Final = {"User-Agent": "Cadenza", "Accept-Encoding": "gzip, deflate"}
 # What is read beside the body: headers, the transfer coding, a compressed body that hardly shrank.
@@ -60,7 +60,9 @@ class Request:
     """One call; `json` is sent as JSON if `body` is None and it is not None.
 
     `breaker`: the key of the endpoint's own breaker; empty: each origin's, None: none is asked.
-    `expected`: statuses from 500 on that say nothing against the endpoint.
+    `expected`: statuses from 500 on that say nothing against the endpoint. `is_idempotent`: False
+    if it must not be carried out twice; then a failure says in `may_repeat` whether it may have
+    been carried out once.
     """
 
     method: str
@@ -72,6 +74,7 @@ class Request:
     max_redirects: int = MOST_REDIRECTS
     breaker: str | None = ""
     expected: frozenset[int] = frozenset()
+    is_idempotent: bool = True
 
 
 def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -130,6 +133,10 @@ class Door:
             status, headers, body, is_truncated = self._follow(
                 request, timeout=timeout, max_bytes=max_bytes
             )
+        except JobExecutionError as error:
+            if not request.is_idempotent:
+                error.may_repeat = not limit.has_sent
+            raise
         finally:
             patience.reset(token)
         elapsed_ms = round((time.monotonic() - began) * 1000)
@@ -219,6 +226,7 @@ def _prepare(request: Request) -> Outgoing:
             target=at,
             headers=_headers(request, at.authorization),
             body=_body(request),
+            is_idempotent=request.is_idempotent,
         )
     except ValueError as error:  # also the base of what requests raises here
         raise HandlerError(

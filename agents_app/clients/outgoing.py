@@ -44,12 +44,16 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outgoing:
-    """One request as it is sent; no two names in `headers` differ in case only."""
+    """One request as it is sent; no two names in `headers` differ in case only.
+
+    `is_idempotent`: False if its caller says that it must not be carried out twice.
+    """
 
     method: str
     target: Target
     headers: Mapping[str, str]
     body: bytes | None
+    is_idempotent: bool = True
 
 
 def checked_url(url: str) -> str:

@@ -17,7 +17,8 @@ SLICE_SECONDS: Final = 0.9
 class Patience:
     """One call's: its deadline, its byte limit, and whoever wants it stopped (`check`).
 
-    `is_untouched`: since the last sending no connection was made and no byte was read.
+    `is_untouched`: since the last sending no connection was made and no byte was read. `has_sent`:
+    bytes of a request may have reached somebody, who may have acted on them.
     """
 
     def __init__(self, *, timeout: float, max_bytes: int, check: Callable[[], None]) -> None:
@@ -26,6 +27,7 @@ class Patience:
         self._bytes_left = max_bytes
         self._check = check
         self.is_untouched = True
+        self.has_sent = False
 
     def seconds(self, at_most: float = SLICE_SECONDS) -> float:
         """The next wait; raises what `check` raises, and a timeout once the time is over."""

@@ -36,7 +36,13 @@ def next_request(request: Outgoing, *, status: int, location: str) -> Outgoing |
         headers = {name: headers[name] for name in headers if name.lower() not in BODY_HEADERS}
     if request.target.origin != following.origin:
         headers = {name: headers[name] for name in headers if name.lower() in HARMLESS_HEADERS}
-    return Outgoing(method=method, target=following, headers=headers, body=body)
+    return Outgoing(
+        method=method,
+        target=following,
+        headers=headers,
+        body=body,
+        is_idempotent=request.is_idempotent,
+    )
 
 
 def _becomes_get(method: str, status: int) -> bool:

@@ -128,6 +128,7 @@ class _Connection(HTTPConnection):
         if self.sock is None:
             self.connect()
         left = memoryview(data)
+        patience.get().has_sent = True
         while left:
             _wait_at_most(self.sock, patience.get().seconds())
             try:
@@ -178,7 +179,8 @@ class PinnedConnections:
         try:
             return self._send_once(request)
         except HTTPError:
-            if not call.is_untouched or request.method not in IDEMPOTENT:
+            may_repeat = request.is_idempotent and request.method in IDEMPOTENT
+            if not call.is_untouched or not may_repeat:
                 raise
         return self._send_once(request)
 

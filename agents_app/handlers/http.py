@@ -18,6 +18,8 @@ from errors_app.taxonomy import ErrorClass, HandlerError
 
 WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 WORTH_ANOTHER_TRY: Final = frozenset({408, 425, 429})
+# RFC 9110, 9.2.2; GET and the like are safe, and so they are idempotent.
+IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 MOST_SHOWN_OF_BODY: Final = 2_000
 
 Scalar = str | int | float | bool
@@ -29,6 +31,9 @@ class HttpRequestConfig(BaseModel):
 
     `expected_status`: the statuses that count as success, instead of 200 to 399.
     `circuit_breaker`: off, the call is made whatever others show, and shows nothing to others.
+    `idempotent`: whether carrying it out twice does no more than once; unless given, the method
+    says so. What is not, is tried again only if it surely was not carried out. Written as false,
+    it holds for a lost worker as well (`recovery.must_not_repeat`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -45,6 +50,7 @@ class HttpRequestConfig(BaseModel):
     expected_status: Annotated[list[Status], Field(min_length=1)] | None = None
     follow_redirects: bool = True
     circuit_breaker: bool = True
+    idempotent: bool | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -58,6 +64,10 @@ class HttpRequestConfig(BaseModel):
         if self.body is not None and self.json_body is not None:
             raise ValueError("Give json or body, not both")
         return self
+
+    @property
+    def is_idempotent(self) -> bool:
+        return self.method in IDEMPOTENT if self.idempotent is None else self.idempotent
 
     def is_success(self, status: int) -> bool:
         if self.expected_status is not None:
@@ -104,6 +114,7 @@ def _request(context: Context[HttpRequestConfig]) -> http.Request:
         max_redirects=MOST_REDIRECTS if config.follow_redirects else 0,
         breaker="" if config.circuit_breaker else None,
         expected=frozenset(config.expected_status or ()),
+        is_idempotent=config.is_idempotent,
     )
 
 
@@ -133,12 +144,19 @@ def _refused(config: HttpRequestConfig, response: http.Response) -> HandlerError
     is_transient = response.status in WORTH_ANOTHER_TRY or response.status >= 500
     kept = response.as_json()
     kept["body"] = str(response.body)[:MOST_SHOWN_OF_BODY]
+    wait = retry_after(response.headers.get("retry-after", ""), now=datetime.now(UTC))
     return HandlerError(
         f"{config.method} {shown(config.url)} answered {response.status}",
         error_class=ErrorClass.TRANSIENT if is_transient else ErrorClass.PERMANENT,
-        retry_after=retry_after(response.headers.get("retry-after", ""), now=datetime.now(UTC)),
+        retry_after=wait,
+        may_repeat=None if config.is_idempotent else _was_refused(response.status, wait),
         response=kept,
     )
+
+
+def _was_refused(status: int, wait: float | None) -> bool:
+    """Whether the endpoint says that it has not carried the request out: 4xx, or "come again"."""
+    return 400 <= status < 500 or (status == 503 and wait is not None)
 
 
 def retry_after(value: str, *, now: datetime) -> float | None:

@@ -52,6 +52,15 @@ class DemoSchedule:
 def demo_schedules(*, url: str, now: datetime, history: list[str]) -> list[DemoSchedule]:
     """The list; `url` is the endpoint server's, `history` the command that shows the checkout's."""
     return [
+        *_that_answer(url),
+        *_that_fail(url),
+        *_at_their_time(url, now=now),
+        *_programs(history),
+    ]
+
+
+def _that_answer(url: str) -> list[DemoSchedule]:
+    return [
         DemoSchedule(
             {
                 "name": "demo: steady, every second",
@@ -69,6 +78,11 @@ def demo_schedules(*, url: str, now: datetime, history: list[str]) -> list[DemoS
                 "priority": "high",
             }
         ),
+    ]
+
+
+def _that_fail(url: str) -> list[DemoSchedule]:
+    return [
         DemoSchedule(
             {
                 "name": "demo: flaky, fails 7 times of 10",
@@ -88,6 +102,11 @@ def demo_schedules(*, url: str, now: datetime, history: list[str]) -> list[DemoS
             },
             always="failed",
         ),
+    ]
+
+
+def _at_their_time(url: str, *, now: datetime) -> list[DemoSchedule]:
+    return [
         DemoSchedule(
             {
                 "name": "demo: each minute in Berlin",
@@ -109,6 +128,11 @@ def demo_schedules(*, url: str, now: datetime, history: list[str]) -> list[DemoS
         DemoSchedule(
             {"name": "demo: by hand", "trigger_type": "manual", **_calls(url, "/slow")}, ends=1
         ),
+    ]
+
+
+def _programs(history: list[str]) -> list[DemoSchedule]:
+    return [
         DemoSchedule(
             {"name": "demo: disk of this machine", **_every(seconds=10), **_runs(["df", "-k", "/"])}
         ),
@@ -156,11 +180,13 @@ def _every(*, seconds: int) -> dict[str, Any]:
 
 
 def _calls(url: str, path: str, **more: Any) -> dict[str, Any]:
-    # POST: no client repeats one by itself, so each call is an attempt of its own. Those that fail
-    # on purpose share their host with the others: its breaker is not to hear of them.
+    # POST: no client repeats one by itself, so each call is an attempt of its own; the endpoint
+    # knows them by their Idempotency-Key. Those that fail on purpose share their host with the
+    # others: its breaker is not to hear of them.
+    config = {"method": "POST", "idempotent": True, "url": f"{url}{path}", **more}
     return {
         "task_type": "http_request",
-        "task_config": {"method": "POST", "url": f"{url}{path}", **more},
+        "task_config": config,
         "timeout_ms": 20_000,
     }
 

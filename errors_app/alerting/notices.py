@@ -27,6 +27,7 @@ FIRST_WAIT_MS: Final = 5_000
 LONGEST_WAIT_MS: Final = 900_000
 LEASE_SECONDS: Final = 120.0
 MOST_AT_ONCE: Final = 10  # of one channel
+MOST_ORPHANS: Final = 500
 MOST_CHANNELS: Final = 16  # at once in one process
 
 FIRED: Final = """
@@ -93,13 +94,19 @@ GIVEN_BACK: Final = """
 UPDATE alert_deliveries SET claim = NULL, attempts = attempts - 1, next_at = now()
 WHERE id = %(id)s AND claim = %(claim)s AND status = 'pending' RETURNING id
 """
+# Every process looks for them: each takes those that no other has, always in the same order.
 ORPHANS: Final = """
+WITH orphaned AS MATERIALIZED (
+    SELECT id FROM alert_deliveries d
+    WHERE status = 'pending' AND next_at <= now() AND (attempts >= %(most)s OR NOT EXISTS (
+        SELECT FROM alert_channels c WHERE c.id = d.channel_id AND c.enabled
+    ))
+    ORDER BY id LIMIT %(at_once)s FOR UPDATE SKIP LOCKED
+)
 UPDATE alert_deliveries d SET status = 'failed', claim = NULL,
     error = CASE WHEN attempts >= %(most)s THEN 'whoever sent it was lost, time after time'
         ELSE 'the channel was removed or disabled before this was sent' END
-WHERE status = 'pending' AND next_at <= now() AND (attempts >= %(most)s OR NOT EXISTS (
-    SELECT FROM alert_channels c WHERE c.id = d.channel_id AND c.enabled
-))
+FROM orphaned WHERE d.id = orphaned.id
 """
 TEST: Final = """
 INSERT INTO alert_deliveries (id, alert_id, channel_id, channel_name, event, status, attempts,
@@ -150,7 +157,7 @@ def claim(
     *, busy: Sequence[UUID] = (), most: int = MOST_AT_ONCE, channels: int = MOST_CHANNELS
 ) -> list[Claimed]:
     """Take notices that are due, `most` of each of so many channels; of the busy ones none."""
-    _write(ORPHANS, {"most": MOST_ATTEMPTS})
+    _write(ORPHANS, {"most": MOST_ATTEMPTS, "at_once": MOST_ORPHANS})
     token = uuid4()
     values = {
         "busy": list(busy),

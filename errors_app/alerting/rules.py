@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -31,13 +31,23 @@ def create(words: Mapping[str, Any], *, actor: Actor) -> AlertRule:
     return row
 
 
-def change(rule_id: UUID, words: Mapping[str, Any], *, actor: Actor) -> AlertRule:
-    """Change what these words name and keep the rest; raises Unknown, Invalid."""
+def change(
+    rule_id: UUID,
+    words: Mapping[str, Any],
+    *,
+    actor: Actor,
+    parameters: Mapping[str, Any] | None = None,
+) -> AlertRule:
+    """Change what these words name and keep the rest; raises Unknown, Invalid.
+
+    `parameters` beside the words change those that they name alone.
+    """
     with transaction.atomic():
         row = _locked(rule_id)
         before = stored(row)
         is_of_another_kind = words.get("kind", row.kind) != row.kind
-        kept = {**before, "parameters": {}} if is_of_another_kind else before
+        own = {} if is_of_another_kind else row.parameters
+        kept = {**before, "parameters": {**own, **(parameters or {})}}
         rule = parse_rule({**kept, **words})
         _check_references(rule)
         after = rule.model_dump(mode="json")
@@ -74,6 +84,20 @@ def stored(row: AlertRule) -> dict[str, Any]:
     words = {name: getattr(row, name) for name in RuleDefinition.model_fields}
     words["schedule_id"] = None if row.schedule_id is None else str(row.schedule_id)
     return words
+
+
+def schedules_named(name: str) -> list[UUID]:
+    """The schedules of that name: names are unique for each owner only."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT id FROM task_schedules WHERE name = %s ORDER BY id", [name])
+        return [row[0] for row in cursor.fetchall()]
+
+
+def schedule_names(ids: Collection[UUID]) -> dict[UUID, str]:
+    """The names of those of these schedules that are still there."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT id, name FROM task_schedules WHERE id = ANY(%s)", [list(ids)])
+        return dict(cursor.fetchall())
 
 
 def _locked(rule_id: UUID) -> AlertRule:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from django.db import OperationalError
@@ -21,6 +22,7 @@ from errors_app.alerting.findings import Finding, Scope, ask
 from errors_app.alerting.looks import LOOKS
 from errors_app.alerting.sending import Sender, talk
 from errors_app.models_alerts import AlertKind, AlertRule
+from executions_app import presence
 from executions_app.database_errors import is_away, sqlstate
 from executions_app.rounds import Rounds
 
@@ -44,6 +46,7 @@ class Watch:
         seconds = min(5.0, env.alert_seconds / TURNS)
         self._rounds = Rounds("alerts", self.once, seconds=seconds)
         self._sender = Sender(on_done=self._rounds.wake)
+        self._was_away_at = float("-inf")
 
     def begin(self) -> None:
         """Watch from now on; nothing if this process does already."""
@@ -62,12 +65,19 @@ class Watch:
         try:
             self._sender.write_down()
             if is_my_turn(seconds=env.alert_seconds):
-                look_by_all()
+                look_by_all(leave_out=self._cannot_tell_yet())
             self._sender.send_due()
         except OperationalError as error:
+            self._was_away_at = time.monotonic()
             if sqlstate(error) == DISK_FULL:  # no row can say so, only the log
                 talk.critical("PostgreSQL has no space left on its disk: %s", error)
             raise
+
+    def _cannot_tell_yet(self) -> Collection[AlertKind]:
+        """While PostgreSQL was away nobody could write that it lives; each gets time to do so."""
+        quiet = time.monotonic() - self._was_away_at
+        is_settled = quiet >= presence.until_gone().total_seconds()
+        return () if is_settled else (AlertKind.PROCESS_GONE,)
 
 
 def is_my_turn(*, seconds: float) -> bool:
@@ -76,9 +86,12 @@ def is_my_turn(*, seconds: float) -> bool:
     return bool(ask(WIN, {"by": by, "seconds": seconds}))
 
 
-def look_by_all() -> None:
-    """One look by every enabled rule; one that fails says so in its row and stops no other."""
-    for rule in AlertRule.objects.filter(enabled=True).order_by("id"):
+def look_by_all(*, leave_out: Collection[AlertKind] = ()) -> None:
+    """One look by every enabled rule; one that fails says so in its row and stops no other.
+
+    Alerts of the kinds that are left out stay as they are.
+    """
+    for rule in AlertRule.objects.filter(enabled=True).exclude(kind__in=leave_out).order_by("id"):
         problem = _look_and_settle(rule)
         if problem != rule.problem:
             AlertRule.objects.filter(id=rule.id).update(problem=problem)

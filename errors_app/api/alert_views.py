@@ -27,14 +27,7 @@ from executions_app import encryption, permissions
 from executions_app.api import idempotent, problem
 from executions_app.api.base import ApiView
 from executions_app.api.filters import BoundedFilterSet, WordsFilter
-from executions_app.api.problem import FieldError, Problem
-
-
-def invalid(error: Invalid) -> Problem:
-    """Words that make no rule, or no channel."""
-    return problem.invalid(
-        [FieldError(problem.pointer(*one.path), one.code, one.message) for one in error.problems]
-    )
+from executions_app.api.problem import Problem
 
 
 def gone(error: Exception) -> Problem:
@@ -46,7 +39,7 @@ def no_keys(error: Exception) -> Problem:
 
 
 MEANINGS: problem.Meanings = {
-    Invalid: invalid,
+    Invalid: problem.misfitting,
     rules.Unknown: gone,
     encryption.NoKeys: no_keys,
     permissions.OperatorNeeded: problem.operator_needed,

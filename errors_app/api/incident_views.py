@@ -72,7 +72,7 @@ class OneIncident(IncidentView):
 
 
 class DecideIncident(IncidentView):
-    """Acknowledge, ignore or resolve: `decision` is set where the path is."""
+    """Acknowledge, ignore, resolve or reopen: `decision` is set below."""
 
     decision: ClassVar[Any] = None
 
@@ -96,3 +96,7 @@ class IgnoreIncident(DecideIncident):
 
 class ResolveIncident(DecideIncident):
     decision = staticmethod(deciding.resolve)
+
+
+class ReopenIncident(DecideIncident):
+    decision = staticmethod(deciding.reopen)

@@ -20,6 +20,7 @@ from executions_app.api.serializers import (
 from executions_app.states import RecoveryStatus
 
 ERROR_CLASSES: Final = words(ErrorClass)
+DUE_AT: Final = serializers.DateTimeField()
 ERROR_EXAMPLE: Final = {
     "id": "0195f2c4-8f00-7a0b-8d11-5a6b7c8d9e0f",
     "execution_id": "0195f2c4-7d1e-7f0a-9a55-3d2a6d1c9b11",
@@ -61,6 +62,30 @@ class ErrorRecordSerializer(serializers.ModelSerializer[ErrorRecord]):
         model = ErrorRecord
         fields = list(ERROR_EXAMPLE)
         read_only_fields = fields
+
+
+class DecidedErrorSerializer(ErrorRecordSerializer):
+    """An error that was decided about, and its execution, which no such decision stops."""
+
+    execution_status = serializers.ChoiceField(
+        EXECUTION_STATUSES, allow_null=True, help_text="as it is now; null: not kept any more"
+    )
+    execution_due_at = serializers.DateTimeField(
+        allow_null=True,
+        help_text="when it is tried again all the same, unless you cancel it; null: it is not",
+    )
+
+    class Meta(ErrorRecordSerializer.Meta):
+        fields = [*ErrorRecordSerializer.Meta.fields, "execution_status", "execution_due_at"]
+        read_only_fields = fields
+
+    def to_representation(self, instance: ErrorRecord) -> dict[str, Any]:
+        status, due_at = history.outlook(instance)
+        return {
+            **ErrorRecordSerializer(instance).data,
+            "execution_status": status,
+            "execution_due_at": None if due_at is None else DUE_AT.to_representation(due_at),
+        }
 
 
 class DeadLetterSerializer(serializers.ModelSerializer[DeadLetter]):

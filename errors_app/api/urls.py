@@ -30,6 +30,7 @@ urlpatterns: list[Any] = [
     ),
     path("errors/incidents/<uuid:incident_id>/ignore", incident_views.IgnoreIncident.as_view()),
     path("errors/incidents/<uuid:incident_id>/resolve", incident_views.ResolveIncident.as_view()),
+    path("errors/incidents/<uuid:incident_id>/reopen", incident_views.ReopenIncident.as_view()),
     path("alerts", alert_views.Alerts.as_view()),
     path("alerts/rules", alert_views.Rules.as_view()),
     path("alerts/rules/<uuid:rule_id>", alert_views.OneRule.as_view(), name="alert_rule"),

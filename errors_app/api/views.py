@@ -13,6 +13,7 @@ from errors_app import handling, overview
 from errors_app.api.filters import DeadLetterFilter, ErrorFilter
 from errors_app.api.serializers import (
     DeadLetterSerializer,
+    DecidedErrorSerializer,
     ErrorRecordSerializer,
     NoteSerializer,
     RecoveryStateSerializer,
@@ -78,14 +79,18 @@ class RetryError(ErrorView):
 
 
 class DecideError(ErrorView):
-    """Resolve, ignore or escalate: `decision` is set where the path is."""
+    """Resolve, ignore or escalate: `decision` is set below."""
 
+    serializer_class = DecidedErrorSerializer
     decision: ClassVar[Any] = None
 
     @extend_schema(request=NoteSerializer)
     @idempotent.once
     def post(self, request: Request, error_id: UUID) -> Response:
-        """Decide about an error; who did it, when and why is kept."""
+        """Decide about an error; who did it, when and why is kept. Its execution goes on as it is.
+
+        The answer says when that is tried again.
+        """
         record = self.find(id=error_id)
         decide = type(self).decision
         return self.answer(decide(record, actor=self.actor, note=note(request)))

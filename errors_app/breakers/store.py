@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final
@@ -219,27 +219,13 @@ def standing(key: str, answer: Sequence[Any]) -> Standing:
     """The script's answer, understood."""
     state, generation, now, since, next_at, is_probe, is_known, *counted = answer
     calls, failures, latency_ms, streak, reason, source, at_change, failed_at_change = counted
-    status = BreakerStatus(state.decode())
-    next_probe_at = _instant(next_at) if next_at else None
-    change = None
-    if source:
-        change = Change(
-            key=key,
-            source=BreakerStatus(source.decode()),
-            target=status,
-            reason=reason.decode(),
-            calls=at_change,
-            failures=failed_at_change,
-            at=_instant(now),
-            next_probe_at=next_probe_at,
-        )
-    return Standing(
+    seen = Standing(
         key=key,
-        state=status,
+        state=BreakerStatus(state.decode()),
         generation=generation,
         at=_instant(now),
         since=_instant(since) if since else None,
-        next_probe_at=next_probe_at,
+        next_probe_at=_instant(next_at) if next_at else None,
         wait_seconds=max(0.0, (next_at - now) / 1000),
         is_probe=bool(is_probe),
         is_known=bool(is_known),
@@ -248,7 +234,24 @@ def standing(key: str, answer: Sequence[Any]) -> Standing:
         latency_ms=latency_ms,
         streak=streak,
         reason=reason.decode(),
-        change=change,
+        change=None,
+    )
+    if not source:
+        return seen
+    change = _change(seen, source=source.decode(), calls=at_change, failures=failed_at_change)
+    return replace(seen, change=change)
+
+
+def _change(seen: Standing, *, source: str, calls: int, failures: int) -> Change:
+    return Change(
+        key=seen.key,
+        source=BreakerStatus(source),
+        target=seen.state,
+        reason=seen.reason,
+        calls=calls,
+        failures=failures,
+        at=seen.at,
+        next_probe_at=seen.next_probe_at,
     )
 
 

@@ -7,7 +7,7 @@ audit entry and the event in the same transaction. Errors that are in the incide
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from django.db import transaction
 
@@ -16,6 +16,9 @@ from errors_app.models_incidents import Incident
 from executions_app import audit, clock, events
 from executions_app.audit import Actor
 from executions_app.states import IncidentStatus, LostRace, check
+
+DONE: Final = {IncidentStatus.OPEN: "reopened"}
+"""What was done to an incident, where its new state is no word for that."""
 
 
 def acknowledge(incident: Incident, *, actor: Actor, note: str = "") -> Incident:
@@ -33,6 +36,11 @@ def resolve(incident: Incident, *, actor: Actor, note: str = "") -> Incident:
     return _decide(incident, IncidentStatus.RESOLVED, actor=actor, note=note)
 
 
+def reopen(incident: Incident, *, actor: Actor, note: str = "") -> Incident:
+    """It was resolved too early; the next success of its schedule can resolve it again."""
+    return _decide(incident, IncidentStatus.OPEN, actor=actor, note=note)
+
+
 def _decide(incident: Incident, target: IncidentStatus, *, actor: Actor, note: str) -> Incident:
     before = IncidentStatus(incident.status)
     check(before, target)
@@ -45,7 +53,7 @@ def _decide(incident: Incident, target: IncidentStatus, *, actor: Actor, note: s
         incident.refresh_from_db()
         audit.record(
             actor,
-            f"incident.{target.value}",
+            f"incident.{DONE.get(target, target.value)}",
             object_type="incident",
             object_id=incident.id,
             now=now,
@@ -53,7 +61,7 @@ def _decide(incident: Incident, target: IncidentStatus, *, actor: Actor, note: s
             after={"status": target.value},
             note=note,
         )
-        events.emit([told(f"incident:{target.value}", incident)])
+        events.emit([told(f"incident:{DONE.get(target, target.value)}", incident)])
     events.announce()
     return incident
 
@@ -67,6 +75,8 @@ def _changes(target: IncidentStatus, *, actor: Actor, note: str, now: datetime) 
         "resolved_at": now if target is IncidentStatus.RESOLVED else None,
         "updated_at": now,
     }
+    if target is IncidentStatus.OPEN:
+        changes["reopened_at"] = now
     if target is not IncidentStatus.ACKNOWLEDGED:
         changes |= {"succeeded_at": None, "recovers_at": None}
     return changes

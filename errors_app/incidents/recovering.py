@@ -30,14 +30,21 @@ FROM incidents i JOIN unnest(%s::uuid[], %s::timestamptz[], %s::timestamptz[])
     AS n(schedule_id, began_at, completed_at) ON n.schedule_id = i.schedule_id
 WHERE i.schedule_id = ANY(%s::uuid[]) AND {AWAITING} AND i.last_seen_at < n.began_at
 """  # noqa: S608  composed of constants of this module only, like the others
-WITH_OWN_SUCCESS: Final = f"""
-SELECT i.id, e.completed_at, e.completed_at FROM (
-    SELECT i.id, i.last_execution_id, i.last_seen_at FROM incidents i
+LOOKED_BACK: Final = 10  # executions: of a schedule that runs often, the next one comes soon
+WITH_KNOWN_SUCCESS: Final = f"""
+SELECT i.id, e.began_at, e.completed_at FROM (
+    SELECT i.id, i.last_execution_id, i.schedule_id, i.last_seen_at FROM incidents i
     WHERE i.id = ANY(%s::uuid[]) AND {AWAITING} OFFSET 0
 ) AS i CROSS JOIN LATERAL (
-    SELECT completed_at FROM task_executions e
-    WHERE e.id = i.last_execution_id
-        AND CASE e.status WHEN 'completed' THEN e.completed_at > i.last_seen_at END
+    (SELECT completed_at AS began_at, completed_at FROM task_executions e
+     WHERE e.id = i.last_execution_id
+        AND CASE e.status WHEN 'completed' THEN e.completed_at > i.last_seen_at END)
+    UNION ALL
+    (SELECT started_at, completed_at FROM (
+        SELECT status, started_at, completed_at FROM task_executions e
+        WHERE e.schedule_id = i.schedule_id ORDER BY e.id DESC LIMIT {LOOKED_BACK}
+     ) AS newest WHERE status = 'completed' AND started_at > i.last_seen_at)
+    LIMIT 1
 ) AS e
 """  # noqa: S608
 NOTE: Final = f"""
@@ -85,10 +92,14 @@ def note_successes(successes: Sequence[Success]) -> None:
         _note([Success(*row) for row in found])
 
 
-def note_own_successes(incident_ids: Sequence[UUID]) -> None:
-    """The execution that failed last has completed since: that is a success, too."""
+def note_known_successes(incident_ids: Sequence[UUID]) -> None:
+    """Successes that came before their incident was there.
+
+    The execution that failed last has completed since, or one of the schedule's newest that began
+    after it failed.
+    """
     if incident_ids:
-        found = prepared.execute(WITH_OWN_SUCCESS, [list(incident_ids)]).fetchall()
+        found = prepared.execute(WITH_KNOWN_SUCCESS, [list(incident_ids)]).fetchall()
         _note([Success(*row) for row in found])
 
 

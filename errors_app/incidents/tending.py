@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from errors_app.incidents import folding, recovering
+from errors_app.incidents import folding, lately, recovering
 from executions_app import prepared
 
 LOOK: Final = """
-SELECT (SELECT id FROM error_records WHERE incident_id IS NULL ORDER BY id LIMIT 1) IS NOT NULL,
+SELECT now(),
+    (SELECT id FROM error_records WHERE incident_id IS NULL AND id >= %s
+     ORDER BY id LIMIT 1) IS NOT NULL,
     coalesce((SELECT recovers_at FROM incidents WHERE recovers_at IS NOT NULL
               ORDER BY recovers_at LIMIT 1) <= now(), false)
 """
@@ -20,11 +22,14 @@ def tend_incidents() -> int:
     While errors wait that this call may not fold, or that another beat is at, nothing recovers:
     they may speak against it.
     """
-    seen = prepared.execute(LOOK).fetchone()
+    since = lately.since()
+    seen = prepared.execute(LOOK, [since]).fetchone()
     assert seen is not None  # a SELECT without FROM has one row
-    has_unfolded, has_recovered = seen
-    folded = folding.fold() if has_unfolded else 0
+    now, has_unfolded, has_recovered = seen
+    folded = folding.fold(since=since) if has_unfolded else 0
     has_folded_all = not has_unfolded or 0 < folded < folding.MOST_AT_ONCE
+    if has_folded_all:
+        lately.folded(now)
     if has_recovered and has_folded_all:
         recovering.recover_quiet()
     return folded

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import redis
 from django.db import DatabaseError, InterfaceError, InternalError, OperationalError
@@ -86,6 +86,31 @@ def invalid(errors: Sequence[FieldError]) -> Problem:
     """The request has fields that cannot be used."""
     named = ", ".join(one.pointer or "/" for one in errors)
     return Problem(400, "validation_error", f"The request is not valid: see {named}", errors=errors)
+
+
+class Misfit(Protocol):
+    """One thing wrong with one field, as definitions of schedules, rules and channels say it."""
+
+    @property
+    def path(self) -> tuple[str, ...]: ...
+    @property
+    def code(self) -> str: ...
+    @property
+    def message(self) -> str: ...
+
+
+class Misfits(Protocol):
+    """An exception that lists them."""
+
+    @property
+    def problems(self) -> Sequence[Misfit]: ...
+
+
+def misfitting(error: Misfits) -> Problem:
+    """Words that make no schedule, no rule, no channel."""
+    return invalid(
+        [FieldError(pointer(*one.path), one.code, one.message) for one in error.problems]
+    )
 
 
 def pointer(*path: str) -> str:

@@ -81,6 +81,18 @@ CREATE_EXAMPLE: Final = {
 }
 
 
+class ClassPolicySerializer(serializers.Serializer[Any]):
+    """What differs for errors of one class."""
+
+    max_retries = serializers.IntegerField(
+        min_value=0, max_value=100, required=False, help_text="at most that of all causes"
+    )
+    strategy = serializers.ChoiceField(words(Strategy), required=False)
+    base_ms = serializers.IntegerField(min_value=1, required=False)
+    cap_ms = serializers.IntegerField(min_value=1, required=False)
+    jitter = serializers.ChoiceField(words(Jitter), required=False)
+
+
 class RetryPolicySerializer(serializers.Serializer[Any]):
     """How often, after what and how far apart an execution is tried again."""
 
@@ -91,6 +103,12 @@ class RetryPolicySerializer(serializers.Serializer[Any]):
     jitter = serializers.ChoiceField(words(Jitter), required=False)
     retryable_classes = serializers.ListField(
         child=serializers.ChoiceField(ERROR_CLASSES), required=False
+    )
+    per_class = serializers.DictField(
+        child=ClassPolicySerializer(),
+        required=False,
+        help_text="error class -> what differs for it: "
+        '`{"timeout": {"max_retries": 1, "base_ms": 60000}}`',
     )
 
 

@@ -1,4 +1,4 @@
-"""The system over HTTP: start, stop, status; leases; what a rule means before it is stored."""
+"""The system over HTTP: start, stop, status, and the leases of what runs."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from scheduler_app.api import (
     execution_views,
     foresight_views,
     limit_views,
+    many_views,
     preview_views,
     system_views,
     views,
@@ -21,8 +22,8 @@ from scheduler_app.api import (
 
 urlpatterns: list[Any] = [
     path("scheduler/schedules", views.Schedules.as_view(), name="schedules"),
-    path("scheduler/schedules/pause", limit_views.PauseMany.as_view()),
-    path("scheduler/schedules/resume", limit_views.ResumeMany.as_view()),
+    path("scheduler/schedules/pause", many_views.PauseMany.as_view()),
+    path("scheduler/schedules/resume", many_views.ResumeMany.as_view()),
     path("scheduler/calendars", limit_views.Calendars.as_view(), name="calendars"),
     path(
         "scheduler/calendars/<uuid:calendar_id>",

@@ -37,13 +37,6 @@ IF_MATCH: Final = OpenApiParameter(
 )
 
 
-def invalid(error: InvalidDefinition) -> Problem:
-    """The words of a schedule that make none."""
-    return problem.invalid(
-        [FieldError(problem.pointer(*one.path), one.code, one.message) for one in error.problems]
-    )
-
-
 def name_taken(error: Exception) -> Problem:
     return problem.invalid([FieldError("/name", "unique", str(error))])
 
@@ -63,7 +56,7 @@ class ScheduleView(ApiView[Schedule]):
     serializer_class: type[BaseSerializer[Any]] = ScheduleSerializer
     ordering_fields = ("created_at", "name", "next_run_at", "last_run_at", "updated_at")
     meanings = {
-        InvalidDefinition: invalid,
+        InvalidDefinition: problem.misfitting,
         schedules.NameTaken: name_taken,
         schedules.VersionChanged: version_changed,
         schedules.Needed: problem.conflict,

@@ -142,7 +142,6 @@ class Measures:
 
 def document(measures: Measures) -> dict[str, Any]:
     """Everything as JSON; instants stay instants, durations are milliseconds."""
-    seconds = measures.step.total_seconds()
     return {
         "from": measures.begin,
         "until": measures.end,
@@ -164,27 +163,36 @@ def document(measures: Measures) -> dict[str, Any]:
             "max": _ms(max(measures.waits, default=0.0)),
         },
         "busiest_minutes": [{"at": one.at, "count": one.count} for one in measures.busiest()],
-        "over_time": [
-            {
-                "at": point.at,
-                "fires": point.fires,
-                "deepest_queue": point.deepest,
-                "most_held": point.held,
-                "running": round(point.busy / seconds, 3),
-            }
-            for point in measures.points
-        ],
-        "schedules": [
-            {
-                "id": schedule_id,
-                "name": one.name,
-                "reasons": {reason.value: count for reason, count in sorted(one.reasons.items())},
-                "longest_wait_ms": _ms(one.longest_wait.total_seconds()),
-            }
-            for schedule_id, one in measures.schedules.items()
-            if one.reasons
-        ],
+        "over_time": _over_time(measures),
+        "schedules": _of_schedules(measures),
     }
+
+
+def _over_time(measures: Measures) -> list[dict[str, Any]]:
+    seconds = measures.step.total_seconds()
+    return [
+        {
+            "at": point.at,
+            "fires": point.fires,
+            "deepest_queue": point.deepest,
+            "most_held": point.held,
+            "running": round(point.busy / seconds, 3),
+        }
+        for point in measures.points
+    ]
+
+
+def _of_schedules(measures: Measures) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": schedule_id,
+            "name": one.name,
+            "reasons": {reason.value: count for reason, count in sorted(one.reasons.items())},
+            "longest_wait_ms": _ms(one.longest_wait.total_seconds()),
+        }
+        for schedule_id, one in measures.schedules.items()
+        if one.reasons
+    ]
 
 
 def _ms(seconds: float) -> int:

@@ -289,6 +289,113 @@ def test_the_user_and_password_of_the_url_become_basic_authorization(
     assert headers["host"] == f"127.0.0.1:{httpserver.port}"
 
 
+# What may be tried again
+
+
+def _failed(door: http.Door, url: str, **given: Any) -> HandlerError:
+    with pytest.raises(HandlerError) as caught:
+        _run(door, _context(url, **given))
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("method", "is_idempotent"),
+    [
+        *(("GET", True), ("HEAD", True), ("OPTIONS", True), ("PUT", True), ("DELETE", True)),
+        *(("POST", False), ("PATCH", False), ("post", False)),
+    ],
+)
+def test_a_method_says_whether_a_call_may_be_repeated_unless_the_schedule_does(
+    method: str, is_idempotent: bool
+) -> None:
+    def config(**given: Any) -> HttpRequestConfig:
+        return HttpRequestConfig.model_validate({"url": "http://x/", "method": method, **given})
+
+    assert config().is_idempotent is is_idempotent
+    assert config(idempotent=True).is_idempotent is True
+    assert config(idempotent=False).is_idempotent is False
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "may_repeat"),
+    [
+        (500, {}, False),
+        (502, {}, False),
+        (503, {}, False),
+        (503, {"Retry-After": "7"}, True),
+        (504, {"Retry-After": "7"}, False),
+        (429, {}, True),
+        (408, {}, True),
+        (404, {}, True),
+    ],
+)
+def test_an_unsafe_call_is_repeated_only_if_its_endpoint_says_that_it_did_not_act(
+    door: http.Door,
+    httpserver: HTTPServer,
+    status: int,
+    headers: dict[str, str],
+    may_repeat: bool,
+) -> None:
+    httpserver.expect_request("/").respond_with_data("", status=status, headers=headers)
+    url = httpserver.url_for("/")
+
+    assert _failed(door, url, method="POST").may_repeat is may_repeat
+    assert _failed(door, url, method="POST", idempotent=True).may_repeat is None
+    assert _failed(door, url).may_repeat is None
+
+
+@pytest.mark.parametrize(
+    ("behave", "seconds"),
+    [
+        pytest.param(drip(b"", b""), 0.5, id="timeout"),
+        pytest.param(exactly(b""), 10.0, id="connection lost"),
+        pytest.param(exactly(b"SSH-2.0-OpenSSH\r\n"), 10.0, id="no HTTP"),
+    ],
+)
+def test_an_unsafe_call_without_an_answer_may_have_been_carried_out(
+    door: http.Door, behave: Any, seconds: float
+) -> None:
+    with hostile(behave) as server:
+        error = _failed(door, server.url, method="POST", timeout_ms=round(seconds * 1000))
+
+    assert error.may_repeat is False
+
+
+def test_a_time_limit_of_the_execution_is_no_proof_that_an_unsafe_call_did_nothing(
+    door: http.Door,
+) -> None:
+    with (
+        hostile(drip(b"", b"")) as server,
+        pytest.raises((HandlerError, DeadlineExceeded)) as caught,
+    ):
+        _run(door, _context(server.url, method="POST", seconds=0.6))
+
+    assert caught.value.may_repeat is False
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "http://no-such-host.invalid/"])
+def test_an_unsafe_call_that_never_left_may_be_repeated(door: http.Door, url: str) -> None:
+    error = _failed(door, url, method="POST")
+
+    assert (error.error_class, error.may_repeat) == (ErrorClass.TRANSIENT, True)
+
+
+def test_a_get_that_must_not_be_repeated_is_not_sent_again_when_a_kept_connection_closes(
+    door: http.Door,
+) -> None:
+    def answer_once_then_close_on_the_next(client: socket.socket, over: threading.Event) -> None:
+        client.sendall(OK + b"Content-Length: 2\r\n\r\nok")
+        client.recv(65536)
+
+    with hostile(answer_once_then_close_on_the_next) as server:
+        _fetch(door, server.url)
+
+        error = _failed(door, server.url, idempotent=False)
+
+        assert (server.connections, error.may_repeat) == (1, False)
+        door.close()
+
+
 # Where a call may go
 
 

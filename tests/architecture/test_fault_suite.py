@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import ast
+import os
+import time
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 
-from tests.faults.defences import DEFENCES, WITHOUT, Defence
+from tests.faults import sampling
+from tests.faults.defence import Defence
+from tests.faults.defences import DEFENCES
 from tests.faults.recording import FOLDER as SUITE
 from tests.faults.recording import GAPS, PROPERTY, Line, Suite, report
+from tests.faults.sampling import Watch
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 FOLDER = CHECKOUT / "tests" / "faults"
@@ -38,11 +45,10 @@ def test_every_defence_stands_where_the_table_says_and_has_its_test(defence: Def
     assert test.partition("[")[0] in names_in(FOLDER / module)
 
 
-def test_every_module_of_the_fault_suite_has_a_defence_or_is_named_as_without_one() -> None:
+def test_every_module_of_the_fault_suite_has_a_defence() -> None:
     defended = {one.test.partition("::")[0] for one in DEFENCES}
 
-    assert defended.isdisjoint(WITHOUT)
-    assert defended | WITHOUT == {one.name for one in MODULES}
+    assert defended == {one.name for one in MODULES}
 
 
 def test_at_least_ten_defences_are_proved_without_being_asked_for() -> None:
@@ -107,3 +113,23 @@ def test_the_report_names_what_the_suite_leaves_out() -> None:
     assert {name.partition(":")[0] for name, _ in GAPS} >= {"2", "8", "15", "20"}
     for name, what in GAPS:
         assert f"| {name} |  | left named: arrives with {what} |  |  |" in text
+
+
+@pytest.mark.parametrize(("is_disturbed", "told"), [(False, 1), (True, 0)])
+def test_a_transaction_that_is_held_open_is_seen_unless_its_process_is_paused(
+    monkeypatch: pytest.MonkeyPatch, is_disturbed: bool, told: int
+) -> None:
+    monkeypatch.setattr(sampling, "MOST_OPEN_SECONDS", 0.2)
+    url = urlsplit(os.environ["DATABASE_URL"])._replace(path="/postgres").geturl()
+
+    with psycopg.connect(url, application_name="cadenza-worker") as holding:
+        holding.execute("SELECT 'over a call'")
+        watch = Watch(url, is_disturbed=lambda: is_disturbed)
+        ends = time.monotonic() + 30
+        while len(watch.longest_waits) < 10 and time.monotonic() < ends:
+            time.sleep(sampling.LOOK_SECONDS)
+        watch.end()
+
+    assert len(watch.held_open()) == told
+    assert all("over a call" in one for one in watch.held_open())
+    assert watch.share_of_waits(0.1) == 0.0

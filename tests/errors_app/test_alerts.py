@@ -7,14 +7,15 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 
 from errors_app.alerting import channels, raising, rules, watch
 from errors_app.alerting.definitions import Invalid
 from errors_app.alerting.findings import Finding
 from errors_app.alerting.raising import MOST_FIRING, MOST_NEW
 from errors_app.models import Alert, AlertChannel, AlertDelivery, AlertRule
-from executions_app import clock, retention
+from errors_app.models_alerts import AlertRound
+from executions_app import clock, presence, retention
 from executions_app.audit import SYSTEM
 from executions_app.models import AuditEntry, Event
 from tests.errors_app.watched import ago, firing, process, rule
@@ -246,6 +247,28 @@ def test_a_rule_whose_statement_the_database_refuses_stops_no_other() -> None:
             cursor.execute("ALTER TABLE moved RENAME TO breakers")
 
     assert "breakers" in AlertRule.objects.get(kind="breaker_open").problem
+    assert "worker:io" in firing()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_after_postgresql_was_away_processes_get_time_to_say_that_they_live() -> None:
+    AlertRule.objects.all().delete()
+    rule("process_gone")
+    process("worker", "io@one", silent=60)
+    watching = watch.Watch()
+    with pytest.raises(OperationalError), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    with pytest.raises(OperationalError):
+        watching.once()
+    connection.close()
+    watching.once()
+    soon = firing()
+    AlertRound.objects.all().delete()
+    watching._was_away_at -= presence.until_gone().total_seconds()
+    watching.once()
+
+    assert soon == []
     assert "worker:io" in firing()
 
 

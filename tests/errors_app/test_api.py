@@ -142,6 +142,26 @@ def test_a_decision_is_kept_with_who_and_why(
     assert row["handled_at"] is not None
 
 
+@pytest.mark.parametrize("act", ["resolve", "ignore", "escalate"])
+def test_a_decision_says_what_happens_to_the_execution(
+    caller: APIClient, held: Held, act: str
+) -> None:
+    waiting = fail(held(), ErrorClass.TRANSIENT)
+
+    row = caller.post(f"{ERRORS}/{waiting.id}/{act}").json()
+
+    assert row["execution_status"] == "pending"
+    assert row["execution_due_at"] == row["retry_at"] is not None
+
+
+def test_a_decision_about_what_was_given_up_says_that_it_is_not_tried_again(
+    caller: APIClient, held: Held
+) -> None:
+    row = caller.post(f"{ERRORS}/{fail(held()).id}/resolve").json()
+
+    assert (row["execution_status"], row["execution_due_at"]) == ("failed", None)
+
+
 def test_an_illegal_decision_is_a_conflict_and_changes_nothing(
     caller: APIClient, held: Held
 ) -> None:

@@ -446,3 +446,17 @@ def test_the_admin_says_that_redis_is_away(client: Client, away: None) -> None:
     told = client.post(page, chosen, follow=True).content.decode()
 
     assert "Redis did not answer" in told
+
+
+@pytest.mark.django_db
+def test_the_terminal_shows_one_endpoint_with_its_changes() -> None:
+    row = opened()
+
+    shown = run("breakers", "show", row.key)
+    document = run("breakers", "show", str(row.id), "--json").document
+
+    assert "5 lately, 5 of them failed (0.0% went well)" in shown.stdout
+    assert "5 calls in a row failed" in shown.stdout
+    assert "worker-1" in shown.stdout
+    assert (document["key"], document["state"]) == (row.key, "open")
+    assert run("breakers", "show", "http://nowhere.test:80").exit_code == 4

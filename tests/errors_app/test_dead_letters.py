@@ -276,10 +276,43 @@ def test_the_terminal_shows_one_and_lists_by_the_same_filters(held: Held) -> Non
     document = run("dead_letters", "show", str(letter.id), "--json").document
     listed = run("dead_letters", "list", "--class", "timeout", "--json").document
     none = run("dead_letters", "list", "--before", "2020-01-01T00:00:00Z", "--json").document
-    wrong = run("dead_letters", "list", "--schedule", "nonsense")
+    wrong = run("dead_letters", "list", "--before", "nonsense")
 
     assert "attempt 1 broke" in shown.stdout
     assert "Traceback" in shown.stdout
     assert len(document["failed_attempts"]) == 1
     assert [one["id"] for one in listed] == [str(other.id)]
     assert (none, wrong.exit_code) == ([], 2)
+
+
+def test_the_terminal_lists_by_the_name_or_the_id_of_a_schedule(held: Held, operator: User) -> None:
+    User.objects.create_superuser("root")
+    letter = give_up(held)
+    other = give_up(held)
+    other.payload["snapshot"]["name"] = "nightly report"
+    other.schedule_id = ids.new(clock.now())
+    other.save(update_fields=["payload", "schedule_id"])
+
+    def listed(schedule: str) -> list[str]:
+        return [
+            one["id"]
+            for one in run("dead_letters", "list", "--schedule", schedule, "--json").document
+        ]
+
+    assert listed("nightly report") == listed(str(other.schedule_id)) == [str(other.id)]
+    assert listed("a job") == [str(letter.id)]
+    assert listed("nothing") == []
+
+
+def test_the_terminal_requeues_with_other_parameters(held: Held, operator: User) -> None:
+    User.objects.create_superuser("root")
+    letter = give_up(held)
+    asked = ("dead_letters", "requeue", str(letter.id))
+
+    wrong = run(*asked, "--parameters", "[1]", "--json")
+    done = run(*asked, "--parameters", '{"rows": 100}', "--json")
+
+    assert (wrong.exit_code, list(wrong.document["error"]["fields"])) == (2, ["parameters"])
+    assert [one["handling"] for one in done.document] == ["requeued"]
+    execution = Execution.objects.get(id=letter.execution_id)
+    assert (execution.status, execution.parameters) == ("pending", {"rows": 100})

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from errors_app.recovery import MOST_LOST
+from errors_app.decision import MOST_LOST
 from errors_app.taxonomy import RETRYABLE, SEVERITY, ErrorClass
 from tests.terminal import run
 

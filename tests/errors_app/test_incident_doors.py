@@ -14,6 +14,7 @@ from rest_framework.test import APIClient
 from errors_app.incidents import folding
 from errors_app.models import Incident
 from errors_app.taxonomy import ErrorClass
+from executions_app.models import AuditEntry, Event
 from tests.errors_app.failures import fail
 from tests.factories import UserFactory
 from tests.rest import ids_of, signed_in
@@ -86,6 +87,25 @@ def test_a_decision_over_http_is_kept(
 
     assert (row["status"], row["note"], row["handled_by"]) == (status, "seen", operator.pk)
     assert again.status_code == 409
+
+
+def test_what_was_resolved_too_early_is_opened_again(
+    caller: APIClient, operator: User, incident: Incident
+) -> None:
+    too_early = caller.post(f"{INCIDENTS}/{incident.id}/reopen")
+    caller.post(f"{INCIDENTS}/{incident.id}/resolve")
+
+    row = caller.post(f"{INCIDENTS}/{incident.id}/reopen", {"note": "it is not"}).json()
+
+    assert too_early.status_code == 409
+    assert (row["status"], row["note"], row["handled_by"]) == ("open", "it is not", operator.pk)
+    assert (row["resolved_at"], row["reopened_count"]) == (None, 0)
+    assert row["reopened_at"] is not None
+    told = Event.objects.filter(type__startswith="incident:").order_by("id")
+    assert [one.type for one in told] == [
+        "incident:opened", "incident:resolved", "incident:reopened",
+    ]  # fmt: skip
+    assert AuditEntry.objects.filter(action="incident.reopened").exists()
 
 
 def test_incidents_of_others_are_not_there(incident: Incident) -> None:

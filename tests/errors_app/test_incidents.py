@@ -14,14 +14,14 @@ from django.db import connection, transaction
 from django.db.models import Sum
 from django.test.utils import CaptureQueriesContext
 
-from errors_app.incidents import deciding, folding, recovering, tending, trends
+from errors_app.incidents import deciding, folding, lately, recovering, tending, trends
 from errors_app.incidents.recovering import Success
 from errors_app.models import ErrorRecord, Incident, IncidentBucket
 from errors_app.taxonomy import ErrorClass
-from executions_app import clock
+from executions_app import clock, ids, lifecycle
 from executions_app.audit import SYSTEM, Actor
-from executions_app.models import AuditEntry, Event
-from executions_app.states import IllegalMove, LostRace
+from executions_app.models import AuditEntry, Event, Execution
+from executions_app.states import ExecutionStatus, IllegalMove, LostRace
 from tests.errors_app.failures import fail
 
 HOUR = timedelta(hours=1)
@@ -336,6 +336,178 @@ def test_without_an_incident_that_waits_a_success_is_one_look(incident: Incident
         succeed(incident, began_at=clock.now())
 
     assert sum("incidents" in one["sql"] for one in captured) == 2  # and the row read again
+
+
+# Too many, too old
+
+
+def kinds(first: int, last: int) -> list[str]:
+    """Messages that are no likes of each other."""
+    letters = str.maketrans("0123456789", "ghijklmnop")
+    return [f"error {str(n).translate(letters)} happened" for n in range(first, last)]
+
+
+@pytest.mark.parametrize("at_once", [1, 1_000])
+def test_from_the_fiftieth_open_incident_of_a_class_on_further_kinds_are_one(
+    at_once: int,
+) -> None:
+    schedule_id = uuid4()
+    for message in kinds(0, 60):
+        fail(message, schedule_id=schedule_id)
+    while folding.fold(limit=at_once):
+        pass
+
+    others = Incident.objects.get(fingerprint="others")
+    assert (Incident.objects.count(), others.count) == (51, 10)
+    assert (others.schedule_id, others.error_class) == (schedule_id, "transient")
+    assert others.title == "Other errors of class transient: 50 incidents of it are open"
+    assert told() == ["incident:opened"] * 51
+
+
+def test_a_full_class_hides_no_other_class_and_no_other_schedule() -> None:
+    schedule_id = uuid4()
+    for message in kinds(0, 51):
+        fail(message, schedule_id=schedule_id)
+    folding.fold()
+
+    fail("another", schedule_id=schedule_id, error_class=ErrorClass.TIMEOUT)
+    fail("another", schedule_id=uuid4())
+    fail(kinds(0, 1)[0], schedule_id=schedule_id)  # known: counted where it was
+    folding.fold()
+
+    assert Incident.objects.exclude(fingerprint="others").count() == 52
+    assert Incident.objects.get(fingerprint="others").count == 1
+
+
+def test_incidents_that_are_resolved_make_room(incident: Incident) -> None:
+    for message in kinds(0, 49):
+        fail(message, schedule_id=incident.schedule_id)
+    folding.fold()
+    deciding.resolve(incident, actor=SYSTEM)
+
+    fail("yet another", schedule_id=incident.schedule_id)
+    folding.fold()
+
+    assert not Incident.objects.filter(fingerprint="others").exists()
+
+
+def test_what_was_over_for_a_day_when_it_is_folded_is_resolved_and_nobody_hears() -> None:
+    old = clock.now() - 30 * HOUR
+    for at in (old - HOUR, old):
+        fail(at=at)
+        folding.fold()
+
+    incident = the_incident()
+
+    assert (incident.status, incident.resolved_at, incident.count) == ("resolved", old, 2)
+    assert told() == []
+
+
+def test_an_old_incident_opens_again_with_a_new_error() -> None:
+    fail(at=clock.now() - 30 * HOUR)
+    folding.fold()
+
+    fail()
+    folding.fold()
+
+    assert (the_incident().status, the_incident().reopened_count) == ("open", 1)
+    assert told() == ["incident:reopened"]
+
+
+# Successes that were there first
+
+
+def complete(schedule_id: UUID, *, after: datetime) -> None:
+    """An execution of the schedule that began after an instant has completed and was counted."""
+    owner = User.objects.create_user(f"owner-{uuid4()}")
+    now = clock.now()
+    one = lifecycle.NewExecution(
+        id=ids.new(now), schedule_id=schedule_id, owner_id=owner.pk, snapshot={"name": "a job"},
+        trigger="time", due_at=now, priority="normal", max_attempts=1,
+        status=ExecutionStatus.QUEUED,
+    )  # fmt: skip
+    with transaction.atomic():
+        lifecycle.create([one])
+    Execution.objects.filter(id=one.id).update(
+        status="completed", started_at=after + SECOND, completed_at=after + 2 * SECOND
+    )
+
+
+def test_a_success_of_another_execution_that_was_counted_first_is_seen_at_folding() -> None:
+    record = fail(schedule_id=uuid4(), at=clock.now() - 2 * MINUTE)
+    assert record.schedule_id is not None
+    complete(record.schedule_id, after=record.ended_at)
+
+    tending.tend_incidents()
+    tending.tend_incidents()
+
+    assert told() == ["incident:opened", "incident:recovered"]
+
+
+def test_an_execution_that_began_before_the_error_is_no_success_at_folding() -> None:
+    record = fail(schedule_id=uuid4(), at=clock.now() - 2 * MINUTE)
+    assert record.schedule_id is not None
+    complete(record.schedule_id, after=record.ended_at - 5 * SECOND)
+
+    folding.fold()
+
+    assert the_incident().recovers_at is None
+
+
+def test_a_success_is_noted_with_the_fold_whatever_ends_the_beat_afterwards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    record = fail(schedule_id=uuid4(), at=clock.now() - 2 * MINUTE)
+    assert record.schedule_id is not None
+    complete(record.schedule_id, after=record.ended_at)
+    monkeypatch.setattr(folding.events, "announce", crash)  # type: ignore[attr-defined]
+
+    with pytest.raises(Crashed):
+        folding.fold()
+
+    assert the_incident().recovers_at is not None
+
+
+# What was folded is not walked past again
+
+
+@pytest.fixture
+def first_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a beat that has just started."""
+    for name, value in (("since", UUID(int=0)), ("folded_until", UUID(int=0)), ("again_at", 0.0)):
+        monkeypatch.setattr(lately._Look, name, value)
+
+
+@pytest.mark.usefixtures("first_look")
+def test_a_beat_looks_from_where_everything_was_folded_on_with_a_margin() -> None:
+    first = lately.begin()
+    fail()
+    tending.tend_incidents()
+
+    since = ids.instant(lately.begin())
+
+    assert first == UUID(int=0)
+    assert 9 * MINUTE < clock.now() - since < 11 * MINUTE
+
+
+@pytest.mark.usefixtures("first_look")
+def test_now_and_then_a_beat_looks_from_the_beginning_and_folds_what_it_finds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lately.begin()
+    fail()
+    tending.tend_incidents()
+    late = fail("it was committed very late")
+    ErrorRecord.objects.filter(id=late.id).update(id=ids.new(clock.now() - HOUR))
+    lately.begin()
+    tending.tend_incidents()
+    counted_at_first = Incident.objects.count()
+    monkeypatch.setattr(lately._Look, "again_at", 0.0)
+
+    lately.begin()
+    tending.tend_incidents()
+
+    assert (counted_at_first, Incident.objects.count()) == (1, 2)
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ import pytest
 from django.contrib.auth.models import User
 from django.db.models.functions import Now
 
-from errors_app import handling, recovery, rescuer, taxonomy
+from errors_app import decision, handling, recovery, rescuer, taxonomy
 from errors_app.backoff import RetryPolicy
+from errors_app.decision import GiveUp, RetryAt
 from errors_app.models import DeadLetter, ErrorRecord
-from errors_app.recovery import GiveUp, RetryAt, Stopped
+from errors_app.recovery import Stopped
 from errors_app.taxonomy import ErrorClass, HandlerError
 from executions_app import clock, lifecycle
 from executions_app.audit import Actor
@@ -28,14 +29,17 @@ NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 RNG = random.Random(7)
 
 
-def failing(error_class: ErrorClass = ErrorClass.TRANSIENT, **more: float) -> HandlerError:
-    return HandlerError("the endpoint answered 503", error_class=error_class, **more)
+def failing(
+    error_class: ErrorClass = ErrorClass.TRANSIENT, *, retry_after: float | None = None
+) -> HandlerError:
+    message = "the endpoint answered 503"
+    return HandlerError(message, error_class=error_class, retry_after=retry_after)
 
 
 def decide(
     error: BaseException, *, attempt: int = 1, max_attempts: int = 4, **policy: object
-) -> recovery.Decision:
-    return recovery.decide(
+) -> decision.Decision:
+    return decision.decide(
         taxonomy.classify(error),
         attempt=attempt,
         max_attempts=max_attempts,

@@ -135,3 +135,48 @@ def test_errors_of_another_place_have_another_fingerprint() -> None:
     here = _caught(HandlerError("same", error_class=ErrorClass.TRANSIENT)).fingerprint
 
     assert here != _fingerprint("same")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("no order 'order-abcxyz' here", "no order 'order-qwerty' here"),
+        ('no order "abc" here', 'no order "xyz" here'),
+        ("no column `a`", "no column `b`"),
+        ("unknown mail ann@example.com", "unknown mail bob.b+x@mail.example.org"),
+        ("cannot read /srv/in/a.csv", "cannot read /srv/in/2026/b.csv"),
+        ("token q8Fh2kLm9PzX expired", "token Zt5RbN71wQaa expired"),
+        ("locked by 3MtwBwLkdIwHu7ix28a3tqPa", "locked by 1AbcBwLkdIwHu7ix28a3tqPa"),
+    ],
+)
+def test_errors_that_differ_only_in_what_they_are_about_share_a_fingerprint(
+    one: str, other: str
+) -> None:
+    assert _fingerprint(one) == _fingerprint(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("it doesn't open, it can't", "it doesn't close, it can't"),
+        ("http://host/orders is gone", "http://host/items is gone"),
+        ("read or write", "read and write"),
+        ("ConnectionResetByPeerError", "ConnectionRefusedByPeerError"),
+    ],
+)
+def test_errors_that_differ_in_plain_words_do_not(one: str, other: str) -> None:
+    assert _fingerprint(one) != _fingerprint(other)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_without_space_needs_a_person_at_once(number: int) -> None:
+    found = _caught(OSError(number, "No space left"))
+
+    assert (found.error_class, found.severity) == (ErrorClass.RESOURCE, Severity.CRITICAL)
+
+
+def test_nothing_else_is_critical_by_itself() -> None:
+    others = [MemoryError(), OSError(errno.EMFILE, "too many"), SystemExit(1), ValueError("x")]
+
+    assert Severity.CRITICAL not in {_caught(one).severity for one in others}
+    assert Severity.CRITICAL not in taxonomy.SEVERITY.values()

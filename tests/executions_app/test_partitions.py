@@ -19,6 +19,7 @@ from scheduler_app import definition, dispatcher, queues, schedules
 from scheduler_app.models import FireRecord, Schedule
 from tests import verbs
 from tests.executions_app.history import names_of, record
+from tests.patience import forgive_redis
 
 DAY = timedelta(days=1)
 MILLISECOND = timedelta(milliseconds=1)
@@ -27,7 +28,7 @@ MILLISECOND = timedelta(milliseconds=1)
 @pytest.fixture
 def owner(db: None) -> User:
     queues.broker.cache_clear()
-    queues.forgive()
+    forgive_redis()
     queues.broker().flushdb()
     return User.objects.create_user("owner")
 

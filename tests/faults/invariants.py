@@ -1,6 +1,7 @@
 """What must hold after every fault, in plain SQL: each statement finds the rows that break a rule.
 
-I1 to I4 are the invariants of the design: fires, nothing stuck, attempts, fencing.
+I1 to I4 and I9 are invariants of the design: fires, nothing stuck, attempts, fencing, and what is
+told beside what is. I8 cannot be seen afterwards: `sampling.Watch` looks at it while all runs.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from django.db import connection
 
 from tests.processes import System
 
+NOTHING_HELD_OPEN: Final = "I8 a transaction that was held open over a call or a handler"
 MOVES: Final = """
     SELECT execution_id, type, data, xid, id,
         lag(type) OVER (PARTITION BY execution_id ORDER BY xid, id) AS before
@@ -98,6 +100,16 @@ BREAKERS: Final = {
         SELECT execution_id, before, type FROM ({MOVES}) m
         WHERE before IN ('execution:completed', 'execution:cancelled')
            OR (before = 'execution:failed' AND type <> 'execution:requeued')
+    """,
+    "I9 a state that is not the one that was told last": """
+        SELECT e.number, e.status, told.status FROM task_executions e
+        CROSS JOIN LATERAL (
+            SELECT data->>'status' AS status FROM events
+            WHERE execution_id = e.id AND topic = 'execution:' || e.id
+              AND type NOT IN ('execution:progress', 'execution:cancel_requested')
+            ORDER BY xid DESC, id DESC LIMIT 1
+        ) told
+        WHERE told.status IS DISTINCT FROM e.status
     """,
 }
 

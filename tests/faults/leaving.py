@@ -33,9 +33,9 @@ def exit_status(system: System, process: Process, *, seconds: float = 30.0) -> i
     return int(process.child.returncode)
 
 
-def says(process: Process, words: str) -> bool:
-    """True once it has said this."""
-    return words.encode() in process.log.read_bytes()[process.log_begins :]
+def says(process: Process, words: str, *, times: int = 1) -> bool:
+    """True once it has said this so often."""
+    return process.log.read_bytes()[process.log_begins :].count(words.encode()) >= times
 
 
 @contextmanager

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree as ET
 
-from tests.faults.defences import DEFENCES, Defence
+from tests.faults.defence import Defence
+from tests.faults.defences import DEFENCES
 
 CHECKOUT: Final = Path(__file__).resolve().parent.parent.parent
 MOST_SECONDS: Final = 900

@@ -7,8 +7,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import psutil
+
 from executions_app.models import Execution
 from tests.faults import invariants
+from tests.faults.sampling import Watch
 from tests.processes import System
 
 
@@ -22,6 +25,7 @@ class Nemesis:
     violations: list[str] = field(default_factory=list)
     _blows: Counter[str] = field(default_factory=Counter)
     _rows: int = 0
+    _watch: Watch | None = None
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
@@ -30,17 +34,34 @@ class Nemesis:
         """Count from now on what is done to the processes of a system, and its executions."""
         self._blows = system.blows()
         self._rows = Execution.objects.count()
+        self._watch = Watch(
+            system.environment["DATABASE_URL"], is_disturbed=lambda: _is_any_paused(system)
+        )
+
+    @property
+    def watched(self) -> Watch:
+        """What was seen of the product's sessions since `watch`."""
+        assert self._watch is not None
+        return self._watch
 
     def count(self, system: System) -> None:
-        """Book what was done to the system since `watch`."""
-        self.faults += system.blows() - self._blows
-        self.checks(Execution.objects.count() - self._rows)
+        """Book what was done to the system since `watch`; raises AssertionError by I8."""
+        self._book(system)
+        self.found(self._held_open())
 
     def look(self, system: System) -> None:
         """Count, and hold the system against every invariant; raises AssertionError."""
-        self.count(system)
+        self._book(system)
         broken = [f"{rule}: {rows}" for rule, rows in invariants.broken().items()]
-        self.found([*broken, *invariants.disagreements(system)])
+        self.found([*broken, *self._held_open(), *invariants.disagreements(system)])
+
+    def _book(self, system: System) -> None:
+        self.watched.end()
+        self.faults += system.blows() - self._blows
+        self.checks(Execution.objects.count() - self._rows)
+
+    def _held_open(self) -> list[str]:
+        return [f"{invariants.NOTHING_HELD_OPEN}: {one}" for one in self.watched.held_open()]
 
     def strikes(self, fault: str, *, times: int = 1) -> None:
         """A fault that is no kill or pause of a process (those are counted by themselves)."""
@@ -57,3 +78,13 @@ class Nemesis:
         if new:
             shown = "\n".join(new[:20])
             raise AssertionError(f"seed {self.seed}, {len(new)} violations:\n{shown}")
+
+
+def _is_any_paused(system: System) -> bool:
+    for process in list(system.processes.values()):
+        try:
+            if process.is_alive() and psutil.Process(process.pid).status() == psutil.STATUS_STOPPED:
+                return True
+        except psutil.NoSuchProcess:
+            continue
+    return False

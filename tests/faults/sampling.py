@@ -1,10 +1,11 @@
-"""Limits, watched while everything runs: by SQL every 50 ms, and afterwards in the journal."""
+"""What is watched while everything runs: limits, transactions that stay open, waits for locks."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -17,6 +18,77 @@ SELECT key, count(*) FROM (
     FROM task_executions WHERE status IN ('queued', 'running')
 ) AS active WHERE key = ANY(%s) GROUP BY key
 """
+
+LOOK_SECONDS: Final = 0.1
+# Shorter than what tests let a handler, a call or Redis take; longer than any process is held up.
+MOST_OPEN_SECONDS: Final = 3.0
+# PostgreSQL's own functions by name: a test may have given the database a clock of its own.
+OPEN: Final = """
+SELECT pid, xact_start, state_change, application_name, query FROM pg_stat_activity
+WHERE datname = current_database() AND application_name LIKE 'cadenza-%'
+  AND state LIKE 'idle in transaction%'
+"""
+WAITING: Final = """
+SELECT coalesce(max(extract(epoch FROM pg_catalog.clock_timestamp() - l.waitstart)), 0)::float8
+FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+WHERE a.datname = current_database() AND NOT l.granted
+"""
+
+
+class Watch:
+    """A thread that looks at the sessions of the product, over and over, until it is ended.
+
+    A transaction in which nothing is asked for some time is held over something else: a call, a
+    subprocess, a handler. It does not count while `is_disturbed`: a process that is paused cannot
+    end what it began. A server that is away is asked again when it is back.
+    """
+
+    def __init__(self, database_url: str, *, is_disturbed: Callable[[], bool]) -> None:
+        self._url = database_url
+        self._is_disturbed = is_disturbed
+        self._is_over = threading.Event()
+        self._since: dict[tuple[Any, ...], float] = {}
+        self._held_open: dict[tuple[Any, ...], str] = {}
+        self.longest_waits: list[float] = []
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    def held_open(self) -> list[str]:
+        """The transactions that were held open over something else."""
+        return list(self._held_open.values())
+
+    def share_of_waits(self, longer_than: float) -> float:
+        """In which share of all looks somebody had waited for a lock for longer than that."""
+        long = sum(one > longer_than for one in self.longest_waits)
+        return long / max(1, len(self.longest_waits))
+
+    def _watch(self) -> None:
+        while not self._is_over.wait(LOOK_SECONDS):
+            try:
+                with psycopg.connect(self._url, autocommit=True, connect_timeout=4) as connection:
+                    while not self._is_over.wait(LOOK_SECONDS):
+                        self._look(connection)
+            except psycopg.Error:
+                self._since.clear()
+
+    def _look(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+        waiting = connection.execute(WAITING).fetchone()
+        assert waiting is not None
+        self.longest_waits.append(waiting[0])
+        rows = {row[:3]: row[3:] for row in connection.execute(OPEN).fetchall()}
+        now = time.monotonic()
+        self._since = {key: self._since.get(key, now) for key in rows}
+        long = [key for key, since in self._since.items() if now - since > MOST_OPEN_SECONDS]
+        if long and self._is_disturbed():
+            self._since.clear()
+            return
+        for key in long:
+            name, query = rows[key]
+            self._held_open[key] = f"{name} held a transaction open after {query[:200]!r}"
 
 
 class Sampler:

@@ -18,7 +18,8 @@ from tests.journeys.scenario import every, retries, schedule
 from tests.journeys.test_dispatch import fires
 from tests.processes import System
 
-pytestmark = pytest.mark.fault
+# Workers, beats and Redis are killed one by one in `test_workers`, `test_beats` and `test_redis`.
+pytestmark = [pytest.mark.fault, pytest.mark.long]
 
 RETURN_SECONDS = 60.0
 WORKERS = ("worker", "worker-2")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,9 +21,10 @@ from scheduler_app.models import FireRecord
 from tests.faults.conftest import THREADS
 from tests.faults.nemesis import Nemesis
 from tests.faults.test_beats import assert_each_fire_ran_once, steady, wait_for_fires
+from tests.faults.work import MOST_BUSY, share_of_a_processor
 from tests.journeys import scenario
 from tests.journeys.scenario import reaches, retries, run
-from tests.processes import System
+from tests.processes import CHECKOUT, System
 
 pytestmark = [pytest.mark.fault, pytest.mark.long]
 
@@ -46,10 +50,7 @@ def system(
 ) -> Iterator[System]:
     """A beat and a worker on a host with a wrong clock."""
     folder = tmp_path_factory.mktemp("host")
-    wrong = {
-        "PYTHONPATH": SKEWED,
-        "HOST_CLOCK_OFF_BY": str(OFF_BY[request.param].total_seconds()),
-    }
+    wrong = wrong_clock(request.param)
     with django_db_blocker.unblock(), scenario.running(folder, threads=THREADS) as system:
         for name in ("beat", "worker"):
             system.processes[name].stop()
@@ -62,8 +63,13 @@ def system(
         nemesis.look(system)
 
 
+def wrong_clock(name: str) -> dict[str, str]:
+    """What a process of such a host has in its environment."""
+    return {"PYTHONPATH": SKEWED, "HOST_CLOCK_OFF_BY": str(OFF_BY[name].total_seconds())}
+
+
 def test_a_host_whose_clock_is_wrong_fires_runs_and_stores_everything_in_its_time(
-    system: System,
+    system: System, request: pytest.FixtureRequest
 ) -> None:
     began = clock.now()
     many = steady(10)
@@ -83,6 +89,24 @@ def test_a_host_whose_clock_is_wrong_fires_runs_and_stores_everything_in_its_tim
     assert not Execution.objects.exclude(
         created_at__lte=F("started_at"), started_at__lte=F("completed_at")
     ).exists()
+    assert share_of_a_processor(system, "wrong-beat") < MOST_BUSY
+    assert "this machine and PostgreSQL differ by" in warned_of(
+        system, request.node.callspec.params["system"]
+    )
+
+
+def warned_of(system: System, off_by: str) -> str:
+    """What `doctor` warns of on such a host."""
+    asked = subprocess.run(
+        [sys.executable, "manage.py", "doctor", "--json"],
+        cwd=CHECKOUT,
+        env={**system.environment, **wrong_clock(off_by)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    checks = json.loads(asked.stdout)["checks"]
+    return "\n".join(one["fact"] for one in checks if one["level"] == "warn")
 
 
 def partitions_in_use() -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -21,12 +22,16 @@ from tests.faults.nemesis import Nemesis
 from tests.faults.stormy import Stormy, stormy
 from tests.journeys import scenario
 from tests.journeys.scenario import errors, retries, schedule
-from tests.processes import Process, System
+from tests.processes import QUICK, Process, System
 
 pytestmark = [pytest.mark.fault, pytest.mark.long]  # `test_workers` kills each once, in CI too
 
 KILLS = 20
 MANY = 40  # attempts: no execution runs out of them
+# A call of half a second, renewed leases included; the lease of a dead worker; the rescuer's next
+# round; and two seconds, twice over for a slow machine.
+TAKEN_BACK = timedelta(seconds=0.5 + float(QUICK["LEASE_SECONDS"]) + float(QUICK["RESCUE_SECONDS"]))
+MOST_LATER = timedelta(seconds=4)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +77,7 @@ def unaccounted(endpoints: Stormy, ids: list[UUID]) -> Iterator[str]:
     calls = endpoints.calls()
     for one in Execution.objects.filter(id__in=ids):
         seen, lost = calls[str(one.id)], [each.error_class for each in errors(one.id)]
+        yield from taken_back_late(one)
         if set(lost) - {"lost"}:
             yield f"#{one.number} failed as {lost}"
         if one.status != "completed" and len(lost) < 3:
@@ -80,6 +86,14 @@ def unaccounted(endpoints: Stormy, ids: list[UUID]) -> Iterator[str]:
             yield f"#{one.number} was tried {one.attempt} times and called {len(seen)} times"
         if one.status == "completed" and not any(each.was_good for each in seen):
             yield f"#{one.number} is completed and was never answered"
+
+
+def taken_back_late(one: Execution) -> Iterator[str]:
+    for each in errors(one.id):
+        assert each.started_at is not None
+        passed = each.created_at - each.started_at
+        if passed > TAKEN_BACK + MOST_LATER:
+            yield f"#{one.number}: what its worker had begun was taken back after {passed}"
 
 
 def test_killed_children_cost_their_own_attempts_and_their_parent_serves_on(

@@ -18,7 +18,8 @@ from tests.faults.sampling import Sampler, most_at_once
 from tests.journeys.scenario import retries, schedule
 from tests.processes import System
 
-pytestmark = pytest.mark.fault
+# `test_when` counts them too, and `tests/scheduler_app/test_holds_together` has three dispatchers.
+pytestmark = [pytest.mark.fault, pytest.mark.long]
 
 LIMIT: Final = 5
 OF_EACH: Final = 100

@@ -34,6 +34,7 @@ from tests.processes import System
 pytestmark = pytest.mark.fault
 
 TIMES = 20
+BACK = timedelta(seconds=10)
 QUEUES = ("critical", "high", "normal", "low")
 GARBAGE = ("garbage{", "null", "[]", '{"body": 7}', "\x00\xff")
 WRONG: dict[str, dict[str, Any]] = {
@@ -187,6 +188,9 @@ def test_garbage_in_every_queue_costs_a_worker_at_most_a_restart(
     system: System, nemesis: Nemesis
 ) -> None:
     system.worker()
+    system.broker.lpush("critical", GARBAGE[0])
+    nemesis.strikes("garbage")
+    next_one = reaches(system, run(priority="critical"), "completed")
     for queue in QUEUES:
         system.broker.lpush(queue, *GARBAGE, stray(task="nobody.knows"), stray(execution_ids=["x"]))
     nemesis.strikes("garbage", times=len(QUEUES) * (len(GARBAGE) + 2))
@@ -195,6 +199,9 @@ def test_garbage_in_every_queue_costs_a_worker_at_most_a_restart(
 
     for execution in behind:
         assert reaches(system, execution, "completed", seconds=240).attempt == 1
+    assert next_one.started_at is not None
+    assert next_one.queued_at is not None
+    assert next_one.started_at - next_one.queued_at < BACK
 
 
 @pytest.mark.long  # `test_redis` does it to one worker

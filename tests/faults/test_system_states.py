@@ -77,6 +77,7 @@ def test_a_stopped_system_is_still_stopped_after_all_of_it_was_killed(system: Sy
     assert nominal == [steady.anchor_at + SECOND * k for k in range(1, len(nominal) + 1)]
 
 
+@pytest.mark.long
 def test_what_runs_when_the_system_is_stopped_and_killed_is_not_queued_before_the_start(
     system: System,
 ) -> None:

@@ -16,7 +16,7 @@ from tests.faults.nemesis import Nemesis
 from tests.journeys.scenario import every, schedule
 from tests.processes import System
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.long]  # `test_when` has dependents and listeners too
 
 UPSTREAMS = 8
 BEATS = ("beat", "beat-2")

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 
-import psutil
 import pytest
 
 from executions_app.models import Event
@@ -86,6 +83,7 @@ def test_a_job_that_kills_its_worker_at_every_attempt_is_buried_after_three(
     reaches(system, run(), "completed")
 
 
+@pytest.mark.long  # to its neighbours and the rescuer it is what `os_exit` is
 def test_a_segmentation_fault_costs_its_own_attempt(system: System) -> None:
     worker = system.worker()
     deaths = worker.deaths
@@ -97,6 +95,7 @@ def test_a_segmentation_fault_costs_its_own_attempt(system: System) -> None:
     assert worker.deaths == deaths + 1
 
 
+@pytest.mark.long  # the next one has more of the same
 def test_a_worker_woken_after_its_lease_writes_nothing(system: System, gate: Path) -> None:
     zombie = system.worker()
     execution = run({"until": str(gate)}, retry_policy=retries(1))
@@ -155,44 +154,6 @@ def woken(system: System, execution: object, pid: int) -> bool:
         entry["execution"] == str(execution) and entry["pid"] == pid and entry["what"] != "began"
         for entry in system.entries()
     )
-
-
-def test_a_killed_child_of_a_prefork_worker_costs_one_attempt_and_its_parent_serves_on(
-    system: System, gate: Path, nemesis: Nemesis
-) -> None:
-    system.worker().stop()
-    parent = system.worker("process", pool="prefork", threads=2)
-    execution = run({"until": str(gate)}, retry_policy=retries(1))
-    system.until(lambda: begun(system, execution), what="a child runs it")
-    child = system.entries()[-1]["pid"]
-
-    os.kill(child, signal.SIGKILL)
-    nemesis.strikes("child killed")
-    gate.touch()
-
-    done = reaches(system, execution, "completed")
-    survived = parent.is_alive()
-    parent.stop()
-    assert child != parent.pid
-    assert (done.attempt, survived, parent.deaths) == (2, True, 0)
-    assert [record.error_class for record in errors(execution)] == ["lost"]
-
-
-def test_what_does_not_stop_after_its_time_limit_loses_its_process_and_nothing_else(
-    system: System, nemesis: Nemesis
-) -> None:
-    system.worker().stop()
-    parent = system.worker("process", pool="prefork", threads=2)
-
-    nemesis.strikes("deaf")
-    deaf = reaches(system, run({"poison": "deaf"}, timeout_ms=500), "failed")
-    child = system.entries()[-1]["pid"]
-    system.until(lambda: not psutil.pid_exists(child), what="its process is gone")
-    next_one = reaches(system, run(), "completed")
-
-    parent.stop()
-    assert (deaf.outcome, parent.deaths, next_one.attempt) == ("timeout", 0, 1)
-    assert "its process was ended" in errors(deaf.id)[0].message
 
 
 @pytest.mark.parametrize("poison", SURVIVED)

@@ -14,13 +14,13 @@ from tests.processes import System
 
 
 @contextmanager
-def serving(system: System) -> Iterator[str]:
+def serving(system: System, *, name: str = "web") -> Iterator[str]:
     """Its address, once it answers; it is stopped afterwards."""
     port = embedded_instance.next_free(0)
     argv = [sys.executable, "-m", "config.web", "--port", str(port)]
     argv += ["--timeout-graceful-shutdown", "10"]
     keys = ",".join(settings.FIELD_ENCRYPTION_KEYS)
-    process = system._process("web", argv, CADENZA_ROLE="web", FIELD_ENCRYPTION_KEYS=keys)
+    process = system._process(name, argv, CADENZA_ROLE="web", FIELD_ENCRYPTION_KEYS=keys)
     url = f"http://127.0.0.1:{port}"
 
     def answers() -> bool:
@@ -34,4 +34,4 @@ def serving(system: System) -> Iterator[str]:
         yield url
     finally:
         process.stop()
-        del system.processes["web"]
+        system.forget(name)

@@ -24,6 +24,7 @@ from scheduler_app.beat import Metronome
 from scheduler_app.models import EventCursor, EventListener, Schedule
 from scheduler_app.sources import hearing, internal
 from tests import verbs
+from tests.patience import forgive_redis
 from tests.scale.plans import watched
 
 # A row that is dispatched takes most, 69: its schedule 32 (found twice, written anew in five
@@ -41,7 +42,7 @@ pytestmark = pytest.mark.usefixtures("large")
 @pytest.fixture(autouse=True)
 def broker() -> Iterator[None]:
     queues.broker.cache_clear()
-    queues.forgive()
+    forgive_redis()
     yield
     queues.broker().flushdb()
 

@@ -15,6 +15,7 @@ from executions_app.audit import Actor
 from executions_app.models import SystemState
 from scheduler_app import definition, queues, schedules
 from scheduler_app.models import Schedule
+from tests.patience import forgive_redis
 
 MakeSchedule = Callable[..., Schedule]
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -24,7 +25,7 @@ DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 def owner(db: None) -> User:
     SystemState.objects.get_or_create(id=1)
     queues.broker.cache_clear()
-    queues.forgive()
+    forgive_redis()
     queues.broker().flushdb()
     return User.objects.create_user("owner")
 

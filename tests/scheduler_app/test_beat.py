@@ -31,6 +31,7 @@ from scheduler_app.beat import (
 from scheduler_app.models import FireRecord, Schedule
 from scheduler_app.outlook import Outlook
 from tests import verbs
+from tests.patience import forgive_redis
 
 MakeSchedule = Callable[..., Schedule]
 SECOND = timedelta(seconds=1)
@@ -236,7 +237,7 @@ def test_a_round_without_redis_records_due_work_and_reports_the_error(
     metronome.beat()
 
     queues.broker.cache_clear()
-    queues.forgive()
+    forgive_redis()
     state = SystemState.objects.get()
     execution = Execution.objects.get()
     assert (state.status, metronome.is_broker_away) == ("error", True)

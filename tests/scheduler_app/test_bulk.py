@@ -143,6 +143,24 @@ def test_what_runs_is_asked_to_stop_and_what_waits_is_cancelled(owner: User) -> 
     assert running.cancel_requested_at is not None
 
 
+def test_what_was_asked_to_stop_is_not_asked_again(owner: User) -> None:
+    running = ExecutionFactory.create(owner=owner, status=ExecutionStatus.RUNNING)
+    assert ended(begin(owner, "cancel")) == ("completed", 1, 0)
+    running.refresh_from_db()
+    asked_at = running.cancel_requested_at
+
+    again = begin(owner, "cancel")
+    how_it_ended = ended(again)
+
+    running.refresh_from_db()
+    again.refresh_from_db()
+    assert how_it_ended == ("completed", 0, 1)
+    assert [one["detail"] for one in again.refusals] == ["it has been asked to stop already"]
+    assert running.cancel_requested_at == asked_at
+    assert AuditEntry.objects.filter(action="execution.cancelled").count() == 1
+    assert Event.objects.filter(type="execution:cancel_requested").count() == 1
+
+
 @pytest.mark.parametrize(("verb", "status"), [("resolve", "resolved"), ("ignore", "ignored")])
 def test_errors_are_decided_about(owner: User, verb: str, status: str) -> None:
     given_up(owner, 3, error_class="timeout")

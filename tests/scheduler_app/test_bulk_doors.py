@@ -16,6 +16,7 @@ from rest_framework.test import APIClient
 from errors_app.models import DeadLetter
 from scheduler_app.bulk import advance
 from scheduler_app.models import BulkOperation
+from scheduler_app.models_bulk import BulkVerb
 from tests.factories import UserFactory
 from tests.rest import ids_of, signed_in
 from tests.scheduler_app.ruins import given_up
@@ -214,6 +215,13 @@ def test_the_terminal_begins_lists_shows_and_aborts(root: User, owner: User) -> 
     assert [one["id"] for one in listed.document] == [begun.document["id"]]
     assert aborted.document["status"] == "aborted"
     assert "0 of 2" in shown.stdout
+
+
+def test_help_has_a_line_for_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    run("bulk", "create", "--help")
+
+    _, _, verbs = capsys.readouterr().out.partition("verbs:\n")
+    assert [line.split()[0] for line in verbs.splitlines()] == [str(one) for one in BulkVerb]
 
 
 @pytest.mark.parametrize(

@@ -149,3 +149,37 @@ def test_everything_that_is_wrong_is_named_at_once() -> None:
     words = {"max_runs": 0, "jitter_ms": -1, "unique_mode": "once"}
 
     assert problems_of({**WORDS, **words}) == {"max_runs", "jitter_ms", "unique_mode"}
+
+
+@pytest.mark.parametrize(
+    ("per_class", "field"),
+    [
+        ({"often": {}}, "retry_policy.per_class.often"),
+        ({"timeout": {"strategy": "fibonacci"}}, "retry_policy.per_class.timeout.strategy"),
+        ({"timeout": {"max_retries": -1}}, "retry_policy.per_class.timeout.max_retries"),
+        ({"timeout": {"retries": 1}}, "retry_policy.per_class.timeout.retries"),
+        ({"timeout": {"max_retries": 99}}, "retry_policy.per_class"),
+        ({"timeout": 3}, "retry_policy.per_class.timeout"),
+        ([], "retry_policy.per_class"),
+    ],
+)
+def test_what_makes_no_sense_about_a_class_of_errors_is_named(per_class: Any, field: str) -> None:
+    assert problems_of({**WORDS, "retry_policy": {"per_class": per_class}}) == {field}
+
+
+def test_what_is_said_about_classes_of_errors_is_stored_and_nothing_more() -> None:
+    said = {"timeout": {"max_retries": 1, "strategy": "adaptive"}}
+    parsed = definition.parse({**WORDS, "retry_policy": {"per_class": said}})
+    usual = definition.parse(WORDS)
+
+    assert parsed.columns()["retry_policy"]["per_class"] == said
+    assert "per_class" not in usual.columns()["retry_policy"]
+
+
+def test_whether_a_call_is_idempotent_is_said_in_words_that_are_checked() -> None:
+    call = {**WORDS, "task_type": "http_request"}
+
+    for said in (True, False, None):
+        definition.parse({**call, "task_config": {"url": "http://host/", "idempotent": said}})
+    wrong = {**call, "task_config": {"url": "http://host/", "idempotent": "perhaps"}}
+    assert problems_of(wrong) == {"task_config.idempotent"}

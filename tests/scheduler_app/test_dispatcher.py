@@ -19,6 +19,7 @@ from executions_app.models import AuditEntry, Execution, SystemState
 from scheduler_app import dispatcher, due, outlook, queues, sending, system
 from scheduler_app.ahead import Ahead
 from scheduler_app.models import FireRecord, Schedule
+from tests.patience import forgive_redis
 
 MakeSchedule = Callable[..., Schedule]
 SECOND, MINUTE, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(days=1)
@@ -293,7 +294,7 @@ def test_messages_that_redis_did_not_take_are_sent_when_it_is_back(
         away.setattr("django.conf.settings.REDIS_BROKER_URL", "redis://127.0.0.1:1/0")
         done = dispatcher.dispatch_due()
     queues.broker.cache_clear()
-    queues.forgive()
+    forgive_redis()
 
     republished = sending.republish_overdue()
 

@@ -22,6 +22,7 @@ from scheduler_app import consequences, dispatcher, queues, sending
 from scheduler_app.limiting import limits_in_force
 from scheduler_app.models import Limit, Schedule
 from scheduler_app.prediction import predictions
+from tests.patience import forgive_redis
 
 MakeSchedule = Callable[..., Schedule]
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
@@ -182,3 +183,25 @@ def test_nothing_moves_up_into_or_out_of_a_queue_that_has_a_limit(
         limits_in_force.forget()
 
     assert Execution.objects.get().queue == "low"
+
+
+@pytest.mark.django_db
+def test_an_outage_of_redis_is_told_when_it_begins_and_when_it_is_over(
+    owner: object, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sending, "_outage", sending._Outage())
+    queues.broker.cache_clear()
+    with monkeypatch.context() as away, caplog.at_level("WARNING", logger=sending.__name__):
+        away.setattr("django.conf.settings.REDIS_BROKER_URL", "redis://127.0.0.1:1/0")
+        left = [sending.send(quick(2)) for _ in range(3)]
+        told_meanwhile = len(caplog.messages)
+        nothing_to_send = sending.send([])
+    queues.broker.cache_clear()
+    forgive_redis()
+    left_afterwards = [sending.send(quick(1)) for _ in range(2)]
+
+    begun, over = caplog.messages
+    assert (left, told_meanwhile) == ([2, 2, 2], 1)
+    assert (nothing_to_send, left_afterwards) == (0, [0, 0])
+    assert begun.startswith("Redis did not answer")
+    assert over == "Redis takes messages again; 6 were left to a later round"

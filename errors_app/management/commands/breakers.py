@@ -5,6 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
+from rich.console import Group
+
 from errors_app.api.breaker_serializers import BreakerSerializer
 from errors_app.breakers import figures, handling
 from errors_app.breakers.figures import Health
@@ -20,6 +22,7 @@ from executions_app.commands import (
     add_acting_user,
     add_common_options,
     as_uuid,
+    facts,
     row_count,
     table,
 )
@@ -34,11 +37,17 @@ class Command(DoorCommand):
         add_common_options(parser)
         verbs = Verbs(parser)
         listing = verbs.add("list", self.list_all, help_text="those that are not closed first")
-        listing.add_argument("--limit", type=row_count, default=200)
+        listing.add_argument("--limit", type=row_count, default=200, help="at most so many")
+        showing = verbs.add(
+            "show", self.show, help_text="one endpoint, with its last changes of state"
+        )
+        showing.add_argument(
+            "breaker", metavar="ENDPOINT|ID", help="such as https://example.com:443"
+        )
         resetting = verbs.add(
             "reset", self.reset, help_text="close it and forget what it counted: calls go out again"
         )
-        resetting.add_argument("breakers", metavar="ENDPOINT|ID", nargs="+")
+        resetting.add_argument("breakers", metavar="ENDPOINT|ID", nargs="+", help="which ones")
         resetting.add_argument("--note", default="", help="why, for the audit log")
         add_acting_user(resetting)
 
@@ -48,6 +57,30 @@ class Command(DoorCommand):
         closed = Breaker.objects.filter(state=BreakerStatus.CLOSED).order_by("-id")
         rows += closed[: limit - len(rows)]
         return _answer(figures.of(rows))
+
+    def show(self, options: Options) -> Answer:
+        (found,) = figures.of([breaker_named(options["breaker"])])
+        now = clock.now()
+        shown: dict[str, object] = {
+            "endpoint": found.key,
+            "id": found.id,
+            "state": _state(found),
+            "since": moment(found.since, now=now),
+            "next probe": moment(found.next_probe_at, now=now),
+            "reason": found.reason,
+            "calls": _calls(found),
+            "mean latency": None if found.latency_ms is None else f"{found.latency_ms} ms",
+            "opened": f"{found.opened_count} times",
+            "last called": f"{moment(found.seen_at, now=now)}, to the hour",
+        }
+        rows = (
+            (moment(one.at, now=now), one.from_state, one.to_state, one.calls, one.failures,
+             one.worker, one.reason)
+            for one in found.transitions
+        )  # fmt: skip
+        changes = table("AT", "FROM", "TO", "CALLS", "FAILED", "TOLD BY", "REASON", rows=rows)
+        parts = (facts(shown), "", changes) if found.transitions else (facts(shown),)
+        return Answer(dict(BreakerSerializer(found).data), Group(*parts))
 
     def reset(self, options: Options) -> Answer:
         chosen = [breaker_named(one) for one in options["breakers"]]
@@ -67,12 +100,24 @@ def breaker_named(reference: str) -> Breaker:
     return found
 
 
+def _state(found: Health) -> str:
+    return found.state if found.is_live else f"{found.state} (Redis is away)"
+
+
+def _calls(found: Health) -> str:
+    """Those of the window, in words."""
+    if found.calls is None:
+        return "unknown: Redis is away"
+    rate = "" if found.success_rate is None else f" ({found.success_rate:.1%} went well)"
+    return f"{found.calls} lately, {found.failures} of them failed{rate}"
+
+
 def _answer(found: list[Health]) -> Answer:
     now = clock.now()
     rows = (
         (
             one.key,
-            one.state if one.is_live else f"{one.state} (Redis is away)",
+            _state(one),
             moment(one.since, now=now),
             moment(one.next_probe_at, now=now),
             one.calls,

@@ -11,7 +11,13 @@ from rich.console import Group
 
 from errors_app import handling, history
 from errors_app.api.filters import DeadLetterFilter
-from errors_app.commands import letter_document, letter_named, told_letter_document
+from errors_app.commands import (
+    add_parameters,
+    edited,
+    letter_document,
+    letter_named,
+    told_letter_document,
+)
 from errors_app.models import DeadLetter
 from errors_app.taxonomy import ErrorClass
 from executions_app import clock
@@ -24,6 +30,7 @@ from executions_app.commands import (
     actor,
     add_acting_user,
     add_common_options,
+    as_uuid,
     facts,
     one_line,
     row_count,
@@ -40,7 +47,7 @@ class Command(DoorCommand):
         verbs = Verbs(parser)
         listing = verbs.add("list", self.list_all, help_text="open ones, the newest first")
         listing.add_argument("--all", action="store_true", help="also those that were handled")
-        listing.add_argument("--schedule", metavar="ID", help="only those of this schedule")
+        listing.add_argument("--schedule", metavar="NAME|ID", help="only those of this schedule")
         listing.add_argument(
             "--class",
             dest="error_class",
@@ -51,14 +58,16 @@ class Command(DoorCommand):
         listing.add_argument("--before", metavar="ISO", help="given up before that instant")
         listing.add_argument("--limit", type=row_count, default=50, help="at most so many")
         showing = verbs.add("show", self.show, help_text="one with its attempts and last error")
-        showing.add_argument("letter", metavar="ID|EXECUTION")
+        showing.add_argument("letter", metavar="ID|EXECUTION", help="which one")
         for name, run, help_text in (
             ("requeue", self.requeue, "a new budget of attempts, due at once"),
             ("discard", self.discard, "let them go: never run again"),
         ):
             one = verbs.add(name, run, help_text=help_text)
-            one.add_argument("letters", metavar="ID|EXECUTION", nargs="+")
+            one.add_argument("letters", metavar="ID|EXECUTION", nargs="+", help="which ones")
             one.add_argument("--note", default="", help="why, for whoever reads it later")
+            if name == "requeue":
+                add_parameters(one)
             add_acting_user(one)
 
     def list_all(self, options: Options) -> Answer:
@@ -98,7 +107,7 @@ class Command(DoorCommand):
         return Answer(told_letter_document(letter), text)
 
     def requeue(self, options: Options) -> Answer:
-        return self._handle(handling.requeue, options)
+        return self._handle(partial(handling.requeue, **edited(options)), options)
 
     def discard(self, options: Options) -> Answer:
         self.confirm(f"Discarding {len(options['letters'])} dead letters", options)
@@ -114,14 +123,17 @@ class Command(DoorCommand):
 
 def _chosen(options: Options) -> QuerySet[DeadLetter]:
     """The dead letters that the options of the list name, the newest first."""
+    rows, schedule = DeadLetter.objects.order_by("-id"), options["schedule"]
+    if schedule and as_uuid(schedule) is None:
+        rows, schedule = rows.filter(payload__snapshot__name=schedule), None
     words = {
         "handling": "all" if options["all"] else "open",
-        "schedule_id": options["schedule"],
+        "schedule_id": schedule,
         "error_class": options["error_class"],
         "created_after": options["after"],
         "created_before": options["before"],
     }
-    filters = DeadLetterFilter(data=words, queryset=DeadLetter.objects.order_by("-id"))
+    filters = DeadLetterFilter(data=words, queryset=rows)
     if not filters.is_valid():
         found = {name: str(problems[0]) for name, problems in filters.errors.items()}
         said = "; ".join(f"{name}: {problem}" for name, problem in found.items())

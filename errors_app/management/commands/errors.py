@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
+from django.db.models import QuerySet
 from rich.console import Group
 
 from errors_app import handling
@@ -79,10 +80,10 @@ class Command(DoorCommand):
         listing.add_argument("--limit", type=row_count, default=50, help="at most so many")
         verbs.add("status", self.status, help_text="how many of each kind")
         showing = verbs.add("show", self.show, help_text="one error with its stack")
-        showing.add_argument("error", metavar="ID")
+        showing.add_argument("error", metavar="ID", help="which error")
         for name, (decide, help_text) in DECISIONS.items():
             one = verbs.add(name, partial(self.decide, decide), help_text=help_text)
-            one.add_argument("errors", metavar="ID", nargs="+")
+            one.add_argument("errors", metavar="ID", nargs="+", help="which ones")
             one.add_argument("--note", default="", help="why, for whoever reads it later")
             if name == "retry":
                 add_parameters(one)
@@ -98,20 +99,7 @@ class Command(DoorCommand):
         return Answer({"error_recovery_running": is_running}, said)
 
     def list_all(self, options: Options) -> Answer:
-        chosen = ErrorRecord.objects.order_by("-id")
-        if options["status"]:
-            chosen = chosen.filter(recovery_status=options["status"])
-        if options["error_class"]:
-            chosen = chosen.filter(error_class=options["error_class"])
-        if options["schedule"]:
-            schedule_id = as_uuid(options["schedule"])
-            named = {"context__name": options["schedule"]}
-            chosen = chosen.filter(**({"schedule_id": schedule_id} if schedule_id else named))
-        if options["execution"]:
-            chosen = chosen.filter(execution_id=execution_named(options["execution"]).id)
-        if options["incident"]:
-            chosen = chosen.filter(incident_id=incident_named(options["incident"]).id)
-        found, now = list(chosen[: options["limit"]]), clock.now()
+        found, now = list(_chosen(options)[: options["limit"]]), clock.now()
         rows = (
             (
                 one.id,
@@ -171,3 +159,20 @@ def _still_tried(decided: Sequence[ErrorRecord]) -> list[Execution]:
     ]
     pending = Execution.objects.filter(id__in=ids, status=ExecutionStatus.PENDING)
     return list(pending.order_by("id"))
+
+
+def _chosen(options: Options) -> QuerySet[ErrorRecord]:
+    chosen = ErrorRecord.objects.order_by("-id")
+    if options["status"]:
+        chosen = chosen.filter(recovery_status=options["status"])
+    if options["error_class"]:
+        chosen = chosen.filter(error_class=options["error_class"])
+    if options["schedule"]:
+        schedule_id = as_uuid(options["schedule"])
+        named = {"context__name": options["schedule"]}
+        chosen = chosen.filter(**({"schedule_id": schedule_id} if schedule_id else named))
+    if options["execution"]:
+        chosen = chosen.filter(execution_id=execution_named(options["execution"]).id)
+    if options["incident"]:
+        chosen = chosen.filter(incident_id=incident_named(options["incident"]).id)
+    return chosen

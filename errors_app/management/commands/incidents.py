@@ -31,6 +31,7 @@ DECISIONS: Final[dict[str, tuple[Callable[..., Incident], str]]] = {
     "acknowledge": (deciding.acknowledge, "somebody is at it"),
     "ignore": (deciding.ignore, "it does not matter: counted on, never told of"),
     "resolve": (deciding.resolve, "the cause is gone; the next error opens it again"),
+    "reopen": (deciding.reopen, "it was resolved too early; the next success resolves it again"),
 }
 
 
@@ -41,14 +42,16 @@ class Command(DoorCommand):
         add_common_options(parser)
         verbs = Verbs(parser)
         listing = verbs.add("list", self.list_all, help_text="those that were seen last first")
-        listing.add_argument("--status", choices=[str(one) for one in IncidentStatus])
-        listing.add_argument("--schedule", metavar="NAME|ID")
-        listing.add_argument("--limit", type=row_count, default=50)
+        listing.add_argument(
+            "--status", choices=[str(one) for one in IncidentStatus], help="in this state"
+        )
+        listing.add_argument("--schedule", metavar="NAME|ID", help="of this schedule")
+        listing.add_argument("--limit", type=row_count, default=50, help="at most so many")
         showing = verbs.add("show", self.show, help_text="everything about one")
-        showing.add_argument("incident", metavar="ID")
+        showing.add_argument("incident", metavar="ID", help="which incident")
         for name, (decide, help_text) in DECISIONS.items():
             one = verbs.add(name, partial(self.decide, decide), help_text=help_text)
-            one.add_argument("incidents", metavar="ID", nargs="+")
+            one.add_argument("incidents", metavar="ID", nargs="+", help="which ones")
             one.add_argument("--note", default="", help="why, for whoever reads it later")
             add_acting_user(one)
 

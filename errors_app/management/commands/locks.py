@@ -33,13 +33,13 @@ class Command(DoorCommand):
         add_common_options(parser)
         verbs = Verbs(parser)
         listing = verbs.add("list", self.list_all, help_text="leases, those that expire first")
-        listing.add_argument("--limit", type=row_count, default=200)
+        listing.add_argument("--limit", type=row_count, default=200, help="at most so many")
         releasing = verbs.add(
             "release",
             self.release,
             help_text="end a lease at once: the attempt counts as lost and is tried again",
         )
-        releasing.add_argument("execution", metavar="NUMBER|ID")
+        releasing.add_argument("execution", metavar="NUMBER|ID", help="which execution")
         releasing.add_argument("--note", default="", help="why, for the audit log")
         add_acting_user(releasing)
 

@@ -36,15 +36,13 @@ class Command(ScheduleCommand):
         listing.add_argument("--schedule", metavar="NAME|ID", help="only those of this one")
         listing.add_argument("--limit", type=row_count, default=100)
         add_acting_user(listing)
-        for name, run, help_text in (
+        about_one = (
             ("show", self.show, "how far one has come"),
             ("pause", self.pause, "make no further executions until it is resumed"),
             ("resume", self.resume, "go on where it was paused"),
             ("abort", self.abort, "end it: what has not started is cancelled, what runs goes on"),
-        ):
-            one = verbs.add(name, run, help_text=help_text)
-            one.add_argument("backfill", metavar="ID")
-            add_acting_user(one)
+        )
+        verbs.add_about_one(about_one, what="backfill", metavar="ID")
 
     def list_all(self, options: Options) -> Answer:
         chosen = Backfill.objects.order_by("-id")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from argparse import ArgumentParser
-from collections.abc import Iterable
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -34,6 +34,16 @@ from scheduler_app.definition import Problem
 from scheduler_app.models import BulkOperation
 from scheduler_app.models_bulk import BulkVerb
 
+VERBS: Final[Mapping[BulkVerb, str]] = {
+    BulkVerb.CANCEL: "executions that have not ended: cancelled, or asked to stop if they run",
+    BulkVerb.RETRY: "executions that were given up: a new budget of attempts, due at once",
+    BulkVerb.REQUEUE: "open dead letters: the same for their executions",
+    BulkVerb.DISCARD: "open dead letters: let go, readable, never run again",
+    BulkVerb.RESOLVE: "errors that are not closed: closed, the cause is gone",
+    BulkVerb.IGNORE: "errors that are not closed: closed, they do not matter",
+    BulkVerb.PAUSE: "schedules that fire: no fires, with --reason, up to --until or a resume",
+    BulkVerb.RESUME: "schedules that are paused or disabled: they fire again from now on",
+}
 LOOK_AGAIN_SECONDS: Final = 0.5
 SHOWN_REFUSALS: Final = 10
 
@@ -46,17 +56,20 @@ class Command(ScheduleCommand):
         verbs = Verbs(parser)
         _add_words(verbs.add("create", self.create, help_text="begin one"))
         listing = verbs.add("list", self.list_all, help_text="operations, the newest first")
-        listing.add_argument("--status", choices=[str(one) for one in BulkStatus])
-        listing.add_argument("--limit", type=row_count, default=50)
+        listing.add_argument(
+            "--status", choices=[str(one) for one in BulkStatus], help="in this state"
+        )
+        listing.add_argument("--limit", type=row_count, default=50, help="at most so many")
         for name, run, help_text in (
             ("show", self.show, "how far one is, and what was refused"),
             ("abort", self.abort, "leave the rest as it is; what is done stays done"),
         ):
             one = verbs.add(name, run, help_text=help_text)
-            one.add_argument("operation", metavar="ID")
-            add_acting_user(one)
+            one.add_argument("operation", metavar="ID", help="which operation")
             if name == "show":
                 _add_waiting(one)
+            else:
+                add_acting_user(one)
 
     def problem_of(self, error: BaseException) -> CommandProblem | None:
         if isinstance(error, InvalidChoice):
@@ -116,7 +129,11 @@ class Command(ScheduleCommand):
 
 
 def _add_words(parser: ArgumentParser) -> None:
-    parser.add_argument("what", metavar="VERB", choices=[str(one) for one in BulkVerb])
+    parser.formatter_class = RawDescriptionHelpFormatter
+    parser.epilog = "\n".join(
+        ["verbs:", *(f"  {verb:<8} {help_text}" for verb, help_text in VERBS.items())]
+    )
+    parser.add_argument("what", metavar="VERB", choices=[*VERBS], help="one of those below")
     parser.add_argument(
         "--filter",
         action="append",
@@ -126,8 +143,8 @@ def _add_words(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--all", action="store_true", help="every row of the list")
     parser.add_argument("--note", default="", help="why, for whoever reads it later")
-    parser.add_argument("--reason", default="", help="of a pause")
-    parser.add_argument("--until", metavar="ISO", help="of a pause")
+    parser.add_argument("--reason", default="", help="of a pause: why, as the schedule shows it")
+    parser.add_argument("--until", metavar="ISO", help="of a pause: it ends by itself then")
     parser.add_argument("--dry-run", action="store_true", help="only say for which rows")
     add_acting_user(parser)
     _add_waiting(parser)
@@ -135,7 +152,9 @@ def _add_words(parser: ArgumentParser) -> None:
 
 def _add_waiting(parser: ArgumentParser) -> None:
     parser.add_argument("--wait", action="store_true", help="until it has ended")
-    parser.add_argument("--timeout", type=float, default=3600.0, metavar="SECONDS")
+    parser.add_argument(
+        "--timeout", type=float, default=3600.0, metavar="SECONDS", help="of --wait (3600)"
+    )
 
 
 def _wanted(options: Options) -> Wanted:

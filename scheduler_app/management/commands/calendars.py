@@ -47,13 +47,11 @@ class Command(ScheduleCommand):
         )
         creating.add_argument("--owner", metavar="NAME", help="default: who acts")
         add_acting_user(creating)
-        for name, run, help_text in (
+        about_one = (
             ("show", self.show, "everything about one calendar"),
             ("delete", self.delete, "remove one that no schedule follows"),
-        ):
-            one = verbs.add(name, run, help_text=help_text)
-            one.add_argument("calendar", metavar="NAME|ID")
-            add_acting_user(one)
+        )
+        verbs.add_about_one(about_one, what="calendar", metavar="NAME|ID")
 
     def list_all(self, options: Options) -> Answer:
         chosen = BusinessCalendar.objects.order_by("-id")

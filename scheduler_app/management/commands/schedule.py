@@ -71,14 +71,9 @@ class Command(ScheduleCommand):
                 many_schedules.add_options(one)
             add_acting_user(one)
             if name == "trigger":
-                one.add_argument("--parameters", metavar="JSON", help="an object for this run")
-                one.add_argument(
-                    "--overlap", choices=list(OverlapPolicy), help="instead of its overlap policy"
-                )
-                one.add_argument("--unique-key", metavar="KEY", default="")
+                _add_trigger_options(one)
             if name == "pause":
-                one.add_argument("--reason", default="")
-                one.add_argument("--until", metavar="ISO")
+                _add_pause_options(one)
         foresight_verbs.add_to(verbs)
         webhook_verbs.add_to(verbs)
 
@@ -187,3 +182,16 @@ def _state(schedule: Schedule, now: datetime) -> str:
     if schedule.paused_until is not None and schedule.paused_until > now:
         return f"paused until {moment(schedule.paused_until, now=now)}{reason}"
     return "enabled"
+
+
+def _add_trigger_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--parameters", metavar="JSON", help="an object for this run")
+    parser.add_argument(
+        "--overlap", choices=list(OverlapPolicy), help="instead of its overlap policy"
+    )
+    parser.add_argument("--unique-key", metavar="KEY", default="")
+
+
+def _add_pause_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--reason", default="")
+    parser.add_argument("--until", metavar="ISO")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -92,22 +93,20 @@ def _text(document: dict[str, Any]) -> Group:
         "not ended": document["unfinished"],
     }
     crowds = ((iso(one["at"]), one["count"]) for one in document["busiest_minutes"])
-    ordered = sorted(document["schedules"], key=lambda one: -sum(one["reasons"].values()))
-    of_schedules = (
-        (
-            one["name"],
-            ", ".join(f"{count} {reason}" for reason, count in one["reasons"].items()),
-            _ms(one["longest_wait_ms"]),
-        )
-        for one in ordered[:SHOWN]
-    )
     return Group(
         facts(shown),
         table("BUSIEST MINUTE", "FIRES", rows=crowds),
-        table("SCHEDULE", "FIRES", "LONGEST WAIT", rows=of_schedules),
+        table("SCHEDULE", "FIRES", "LONGEST WAIT", rows=_most_fires(document["schedules"])),
         *([] if document["is_complete"] else ["! It ended early: there were too many fires"]),
         *(f"Assumed: {one}." for one in document["assumed"]),
     )
+
+
+def _most_fires(schedules: list[dict[str, Any]]) -> Iterator[tuple[str, str, str]]:
+    ordered = sorted(schedules, key=lambda one: -sum(one["reasons"].values()))
+    for one in ordered[:SHOWN]:
+        fires = ", ".join(f"{count} {reason}" for reason, count in one["reasons"].items())
+        yield one["name"], fires, _ms(one["longest_wait_ms"])
 
 
 def _ms(milliseconds: int) -> str:
