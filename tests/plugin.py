@@ -20,7 +20,9 @@ from xdist.scheduler import LoadScopeScheduling
 from config import embedded
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-SHARED = "tests/scale/"  # these tests share a large database: one worker makes it
+# Tests that share what is dear to make: a large database, a system of living processes.
+SHARED = ("tests/scale/", "tests/journeys/when/")
+SHARED_BY_A_MODULE = ("tests/browser/", "tests/faults/", "tests/journeys/")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -51,7 +53,10 @@ class _Together(LoadScopeScheduling):  # type: ignore[misc]  # the library has n
 
     @override
     def _split_scope(self, nodeid: str) -> str:
-        return SHARED if nodeid.startswith(SHARED) else nodeid
+        for folder in SHARED:
+            if nodeid.startswith(folder):
+                return folder
+        return nodeid.partition("::")[0] if nodeid.startswith(SHARED_BY_A_MODULE) else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)
