@@ -46,14 +46,14 @@ lint: setup  ## ruff, types, import contracts, migrations, OpenAPI, templates
 format: setup  ## put the code into its one shape
 	@.venv/bin/ruff check --quiet --fix . ; .venv/bin/ruff format --quiet .
 
-# What starts real processes has the machine for itself; the rest runs on two cores at once.
-ALONE := journey or fault or browser or benchmark
+# What starts real processes comes by itself: what is quick would wait for it.
+PROCESSES := journey or fault or browser or benchmark
 
 test: setup  ## all tests: unit, journeys, browser, smoke faults; ARGS='tests/some/path'
 ifeq ($(strip $(ARGS)),)
 	@red=0; \
-	$(RUN) -m pytest -n 2 -m 'not ($(ALONE) or long)' || red=1; \
-	$(RUN) -m pytest -m '($(ALONE)) and not long' || red=1; \
+	$(RUN) -m pytest -n 2 -m 'not ($(PROCESSES) or long)' || red=1; \
+	$(RUN) -m pytest -n 2 -m '($(PROCESSES)) and not long' || red=1; \
 	exit $$red
 else
 	@exec $(RUN) -m pytest $(ARGS)

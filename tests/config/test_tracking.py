@@ -26,17 +26,24 @@ from tests.processes import System
 
 SECRET: Final = "hunter2-of-the-parameters"
 REQUESTS: Final = """
+import asyncio
 import django
 django.setup()
+from asgiref.testing import ApplicationCommunicator
 from django.conf import settings
-from django.test import Client
+from django.core.asgi import get_asgi_application
 settings.ROOT_URLCONF = "tests.config.failing"
-caller = Client(raise_request_exception=False)
-said = {"content_type": "application/json", "headers": {
-    "Authorization": "Bearer of-the-header", "Cookie": "theme=of-the-cookie",
-    "X-Request-ID": "req-7", "Host": "localhost"}}
-assert caller.post("/api/bug?key=of-the-query", {"value": "of-the-body"}, **said).status_code == 500
-assert caller.post("/api/away", {}, **said).status_code == 503
+headers = {"Authorization": "Bearer of-the-header", "Cookie": "theme=of-the-cookie",
+    "X-Request-ID": "req-7", "Host": "localhost", "Content-Type": "application/json"}
+async def post(path, body):
+    scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST",
+        "scheme": "http", "path": path, "query_string": b"key=of-the-query",
+        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()]}
+    call = ApplicationCommunicator(get_asgi_application(), scope)
+    await call.send_input({"type": "http.request", "body": body})
+    return (await call.receive_output(timeout=30))["status"]
+assert asyncio.run(post("/api/bug", b'{"value": "of-the-body"}')) == 500
+assert asyncio.run(post("/api/away", b"{}")) == 503
 """
 
 
