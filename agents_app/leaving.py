@@ -69,6 +69,7 @@ class _Process:
     """What this process was told so far, and the pool that it runs, if any."""
 
     times_asked = 0
+    is_leaving = False
     pool: Any = None
     ignores_sigterm = False
     at_once: Final = threading.Event()
@@ -82,9 +83,10 @@ def ask(*_: object) -> None:
     Called in signal handlers: whatever takes a lock is left to another thread.
     """
     _Process.times_asked += 1
-    if _Process.times_asked == 1:
+    if not _Process.is_leaving:  # one signal may interrupt the other's count
+        _Process.is_leaving = True
         threading.Thread(target=_leave, name="leaving", daemon=True).start()
-    else:
+    if _Process.times_asked > 1:
         threading.Thread(target=_hurry, name="hurrying", daemon=True).start()
 
 

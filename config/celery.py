@@ -7,6 +7,7 @@ here is asked to recover anything.
 from __future__ import annotations
 
 import gc
+import logging
 import os
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ from config.env import env
 from executions_app import migrated
 
 app = Celery("cadenza")
+logger = logging.getLogger(__name__)
 
 GARBAGE_AFTER: Final = 20_000  # objects; Python's 700 means a collection for every few executions
 
@@ -106,7 +108,11 @@ def keep_django_logging(**_: Any) -> None:
 @celeryd_after_setup.connect
 def begin_with_all_tables(**_: Any) -> None:
     """A worker has no pool yet, and its connection must not reach the children of one."""
-    migrated.wait()
+    try:
+        migrated.wait()
+    except Exception:
+        logger.exception("A worker cannot look at its tables and ends")
+        raise SystemExit(1) from None  # anything else is swallowed by the signal
     connection.close()
 
 

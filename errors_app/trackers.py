@@ -6,6 +6,7 @@ the commit, once for each error record, and nothing that they do can undo or del
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -14,6 +15,8 @@ from django.db import transaction
 
 from errors_app.models import ErrorRecord
 from executions_app.ledger import Claimed
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,4 +59,7 @@ def tell(error: BaseException, held: Claimed, record: ErrorRecord) -> None:
 def flush(*, seconds: float) -> None:
     """Before the process ends without Python's own ending; answers within so many seconds."""
     for one in _connected:
-        one.flush(seconds=seconds)
+        try:
+            one.flush(seconds=seconds)
+        except Exception:
+            logger.exception("An error tracker did not take what was left")

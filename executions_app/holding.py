@@ -16,11 +16,12 @@ from uuid import UUID
 
 from executions_app import prepared
 from executions_app.events import insert_select
-from executions_app.outbox import Message
+from executions_app.outbox import ALONE, Message
 
-COLUMNS: Final = """e.id, e.queue, e.priority, e.attempt, e.limit_key, e.schedule_id::text,
+COLUMNS: Final = f"""e.id, e.queue, e.priority, e.attempt, e.limit_key, e.schedule_id::text,
     e.snapshot->>'task_type' AS task_type, e.snapshot->'task_config'->>'agent' AS agent,
-    e.travels_alone, e.held_by, e.due_at, now() AS now"""
+    e.travels_alone OR {ALONE.format(config="e.snapshot->'task_config'")}, e.held_by, e.due_at,
+    now() AS now"""
 MAY_BE_TRIED: Final = "(e.attempt = 0 OR (SELECT error_recovery_running FROM system_state))"
 NAMED: Final = "'status', status, 'number', number, 'name', snapshot->>'name'"
 ADMITTED: Final = f"""

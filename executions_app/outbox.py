@@ -15,6 +15,9 @@ from django.db import connection
 
 from executions_app import prepared
 
+# Of a slice whose worker died nobody knows which have begun: what must not be begun twice is no
+# part of any.
+ALONE: Final = "coalesce({config}->>'idempotent' = 'false', false)"
 # A row that is locked is being claimed, or published again: it needs neither.
 TAKE: Final = """
 WITH chosen AS (
@@ -24,11 +27,14 @@ WITH chosen AS (
 UPDATE task_executions
 SET {move}published_at = now(), publish_count = publish_count + 1
 WHERE id = ANY(ARRAY(SELECT id FROM chosen))
-RETURNING id, queue, CASE WHEN attempt > 0 OR travels_alone THEN '' ELSE snapshot->>'task_type' END
+RETURNING id, queue, CASE WHEN attempt > 0 OR travels_alone OR {alone} THEN ''
+    ELSE snapshot->>'task_type' END
 """
-UNSENT: Final = TAKE.format(move="", condition="published_at IS NULL")
+OF_A_ROW: Final = ALONE.format(config="snapshot->'task_config'")
+UNSENT: Final = TAKE.format(move="", condition="published_at IS NULL", alone=OF_A_ROW)
 OVERDUE: Final = TAKE.format(
     move="",
+    alone=OF_A_ROW,
     condition="""queue = ANY(%s::text[])
         AND published_at < now() - %s * interval '1 second'
         AND published_at < now() - interval '1 second'
@@ -37,6 +43,7 @@ OVERDUE: Final = TAKE.format(
 # Aging: a queue that is always passed over for others must not keep its rows for ever.
 PROMOTE: Final = TAKE.format(
     move="queue = %s, ",
+    alone=OF_A_ROW,
     condition="""queue = %s
         AND published_at < now() - least(60, %s) * interval '1 second'
         AND queued_at < now() - %s * interval '1 second'""",

@@ -215,7 +215,7 @@ class Metronome:
             (seen.has_pauses_over, pauses.end_over),
             (True, self._let_go),
             (seen.has_backfills, backfills.advance),
-            (seen.has_incident_work, tending.tend_incidents),
+            (True, tending.tend_incidents),
             (True, self._corrections.make_when_due),
             (seen.has_bulk, self._advance_bulk),
         ):

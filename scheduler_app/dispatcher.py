@@ -157,7 +157,9 @@ def _decide_and_write(taken: list[Due], done: Round) -> tuple[list[Planned], Wri
 
 
 def _messages(one: Planned, sent: Collection[UUID]) -> Iterator[Message]:
-    predicted_ms = predictions.of(one.due.task_type, own_ms=one.due.run_ms)
+    predicted_ms = None
+    if not one.due.travels_alone:
+        predicted_ms = predictions.of(one.due.task_type, own_ms=one.due.run_ms)
     for execution_id in one.execution_ids:
         if execution_id is not None and execution_id in sent:
             yield Message(execution_id, one.due.priority, predicted_ms)

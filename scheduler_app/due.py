@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from executions_app import overlaps, prepared
+from executions_app.outbox import ALONE
 from executions_app.states import Priority
 from scheduler_app import conditions
 from scheduler_app.policies import OverlapPolicy
@@ -23,7 +24,8 @@ COLUMNS: Final = f"""
     t.overlap_policy, t.catchup_policy, t.catchup_limit, t.catchup_window_ms,
     t.retry_policy::text, {conditions.COLUMN}, t.owner_id, t.name, t.priority, t.task_type,
     CASE WHEN t.success_count + t.failure_count >= 5
-        THEN t.total_duration_ms / (t.success_count + t.failure_count)::float8 END, now()::text
+        THEN t.total_duration_ms / (t.success_count + t.failure_count)::float8 END,
+    {ALONE.format(config="t.task_config")}, now()::text
 """
 # One range of one index per priority, in order: the cost of a batch is the batch, however many are
 # due. A LATERAL can only be joined as a nested loop, which keeps the order of the priorities.
@@ -77,6 +79,7 @@ class Due(NamedTuple):
     priority: str
     task_type: str
     run_ms: float | None
+    travels_alone: bool
     now: str
 
     @property

@@ -7,12 +7,13 @@ empty one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Final
 
-from errors_app.incidents import lately
 from executions_app import prepared
+from executions_app.database_errors import is_away
 from executions_app.states import Priority
 from scheduler_app.ahead import Ahead
 
@@ -48,16 +49,15 @@ SELECT
      ORDER BY paused_until LIMIT 1) IS NOT NULL,
     (SELECT id FROM backfills WHERE status = 'running' LIMIT 1) IS NOT NULL,
     (SELECT id FROM bulk_operations WHERE status = 'running' LIMIT 1) IS NOT NULL,
-    (SELECT id FROM error_records WHERE incident_id IS NULL AND id >= %s
-     ORDER BY id LIMIT 1) IS NOT NULL
-    OR (SELECT id FROM incidents WHERE recovers_at <= now()
-        ORDER BY recovers_at LIMIT 1) IS NOT NULL,
     (SELECT id FROM task_executions WHERE status = 'queued' AND published_at IS NULL
-     LIMIT 1) IS NOT NULL
+     ORDER BY published_at LIMIT 1) IS NOT NULL
     OR (SELECT id FROM task_executions
         WHERE status = 'queued' AND published_at < now() - %s * interval '1 second'
         ORDER BY published_at LIMIT 1) IS NOT NULL
 """
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +96,10 @@ class Chores:
     has_pauses_over: bool = False
     has_backfills: bool = False
     has_bulk: bool = False
-    has_incident_work: bool = False
     has_unsent: bool = False
+
+
+EVERYTHING: Final = Chores(*[True] * len(fields(Chores)))
 
 
 def look() -> Outlook:
@@ -109,7 +111,16 @@ def look() -> Outlook:
 
 
 def chores(*, unsent_after_seconds: float) -> Chores:
-    """What there is to do besides; a message counts as lost after so long at the earliest."""
-    row = prepared.execute(CHORES, [lately.begin(), unsent_after_seconds]).fetchone()
+    """What there is to do besides; a message counts as lost after so long at the earliest.
+
+    Where it cannot be seen, all of it: one chore that cannot be looked for stops no other.
+    """
+    try:
+        row = prepared.execute(CHORES, [unsent_after_seconds]).fetchone()
+    except Exception as error:
+        if is_away(error):
+            raise
+        logger.exception("A beat cannot see what there is to do; it tries everything")
+        return EVERYTHING
     assert row is not None  # a SELECT without FROM has one row
     return Chores(*row)

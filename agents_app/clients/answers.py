@@ -28,6 +28,7 @@ class Response:
     body: JsonValue
     truncated: bool
     elapsed_ms: int
+    was_redirected: bool = False  # another address than the one that was called gave it
 
     def as_json(self) -> dict[str, JsonValue]:
         return {

@@ -130,16 +130,23 @@ class Door:
         limit = Patience(timeout=timeout, max_bytes=2 * max_bytes + WIRE_MARGIN_BYTES, check=check)
         token = patience.set(limit)
         try:
-            status, headers, body, is_truncated = self._follow(
-                request, timeout=timeout, max_bytes=max_bytes
-            )
+            answer, was_redirected = self._follow(request, timeout=timeout, max_bytes=max_bytes)
         except JobExecutionError as error:
             if not request.is_idempotent:
                 error.may_repeat = not limit.has_sent
             raise
+        except MemoryError as error:
+            if request.is_idempotent or not limit.has_sent:
+                raise
+            raise HandlerError(
+                f"There was no memory for the answer of {shown(request.url)}",
+                error_class=ErrorClass.RESOURCE,
+                may_repeat=False,
+            ) from error
         finally:
             patience.reset(token)
         elapsed_ms = round((time.monotonic() - began) * 1000)
+        status, headers, body, is_truncated = answer
         _note(request, status, elapsed_ms)
         return Response(
             status=status,
@@ -147,16 +154,18 @@ class Door:
             body=understood(body, headers, is_truncated=is_truncated),
             truncated=is_truncated,
             elapsed_ms=elapsed_ms,
+            was_redirected=was_redirected,
         )
 
-    def _follow(self, request: Request, *, timeout: float, max_bytes: int) -> Answer:
+    def _follow(self, request: Request, *, timeout: float, max_bytes: int) -> tuple[Answer, bool]:
+        """The answer, and whether another address than the one that was called gave it."""
         sent = _prepare(request)
         breaker = request.breaker
         for redirects_left in range(request.max_redirects, -1, -1):
             with self._guarded(sent, breaker, timeout=timeout, expected=request.expected) as call:
                 answer = self._exchange(sent, call, request=request, max_bytes=max_bytes)
             if not isinstance(answer, Outgoing):
-                return answer
+                return answer, redirects_left < request.max_redirects
             if redirects_left:
                 sent, breaker = answer, None if breaker is None else ""
         raise HandlerError(

@@ -149,14 +149,18 @@ def _refused(config: HttpRequestConfig, response: http.Response) -> HandlerError
         f"{config.method} {shown(config.url)} answered {response.status}",
         error_class=ErrorClass.TRANSIENT if is_transient else ErrorClass.PERMANENT,
         retry_after=wait,
-        may_repeat=None if config.is_idempotent else _was_refused(response.status, wait),
+        may_repeat=None if config.is_idempotent else _was_refused(response, wait),
         response=kept,
     )
 
 
-def _was_refused(status: int, wait: float | None) -> bool:
-    """Whether the endpoint says that it has not carried the request out: 4xx, or "come again"."""
-    return 400 <= status < 500 or (status == 503 and wait is not None)
+def _was_refused(response: http.Response, wait: float | None) -> bool:
+    """Whether the endpoint says that it has not carried the request out: 4xx, or "come again".
+
+    After a redirect that is the word of another address; the first may have carried it out.
+    """
+    is_refusal = 400 <= response.status < 500 or (response.status == 503 and wait is not None)
+    return is_refusal and not response.was_redirected
 
 
 def retry_after(value: str, *, now: datetime) -> float | None:

@@ -27,19 +27,14 @@ class _Look:
 
 
 def begin() -> UUID:
-    """From which id on this round looks, which `since` answers until the next round."""
-    now = time.monotonic()
-    _Look.since = _Look.folded_until
-    if now >= _Look.again_at:
-        _Look.since, _Look.again_at = BEGINNING, now + FROM_THE_BEGINNING_SECONDS
-    return _Look.since
-
-
-def since() -> UUID:
-    """From which id on the round that runs looks."""
+    """From which id on this round looks."""
+    is_time = time.monotonic() >= _Look.again_at
+    _Look.since = BEGINNING if is_time else _Look.folded_until
     return _Look.since
 
 
 def folded(until: datetime) -> None:
-    """At this instant no error waited."""
+    """At this instant no error waited, of those that were looked at."""
+    if _Look.since == BEGINNING:
+        _Look.again_at = time.monotonic() + FROM_THE_BEGINNING_SECONDS
     _Look.folded_until = max(_Look.folded_until, ids.floor(until - MARGIN))

@@ -22,13 +22,13 @@ def tend_incidents() -> int:
     While errors wait that this call may not fold, or that another beat is at, nothing recovers:
     they may speak against it.
     """
-    since = lately.since()
+    since = lately.begin()
     seen = prepared.execute(LOOK, [since]).fetchone()
     assert seen is not None  # a SELECT without FROM has one row
     now, has_unfolded, has_recovered = seen
     folded = folding.fold(since=since) if has_unfolded else 0
     has_folded_all = not has_unfolded or 0 < folded < folding.MOST_AT_ONCE
-    if has_folded_all:
+    if not has_unfolded:
         lately.folded(now)
     if has_recovered and has_folded_all:
         recovering.recover_quiet()

@@ -344,6 +344,16 @@ def test_an_unsafe_call_is_repeated_only_if_its_endpoint_says_that_it_did_not_ac
     assert _failed(door, url).may_repeat is None
 
 
+def test_after_a_redirect_another_address_cannot_say_that_an_unsafe_call_did_nothing(
+    door: http.Door, httpserver: HTTPServer
+) -> None:
+    there = {"Location": httpserver.url_for("/result")}
+    httpserver.expect_request("/", method="POST").respond_with_data("", status=303, headers=there)
+    httpserver.expect_request("/result").respond_with_data("", status=429)
+
+    assert _failed(door, httpserver.url_for("/"), method="POST").may_repeat is False
+
+
 @pytest.mark.parametrize(
     ("behave", "seconds"),
     [

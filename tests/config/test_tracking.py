@@ -187,6 +187,23 @@ def test_nothing_that_an_execution_was_given_stands_in_a_message() -> None:
     assert set(told) == {"exception", "level"}
 
 
+def test_of_what_is_too_much_to_be_looked_for_no_message_is_told() -> None:
+    given = unspoken.values({"body": " ".join(f"word-{n}" for n in range(100_000))})
+
+    told = unspoken.left_out({"message": "it said word-99999"}, given=given)
+
+    assert len(given) <= unspoken.MOST_VALUES + 1
+    assert told == {"message": SCRUBBED}
+
+
+def test_what_postgresql_repeats_of_a_row_is_cut_off() -> None:
+    value = "null value violates a constraint\nDETAIL:  Failing row contains (1, hunter2)."
+
+    told = unspoken.left_out({"exception": {"values": [{"value": value}]}}, given=())
+
+    assert told["exception"]["values"] == [{"value": "null value violates a constraint"}]
+
+
 def test_credentials_are_recognised_wherever_they_stand() -> None:
     told = unspoken.left_out(
         {

@@ -22,7 +22,7 @@ def test_the_table_of_classes_is_that_of_the_code() -> None:
     assert listed == {
         one.value: (SEVERITY[one].value, "yes" if one in RETRYABLE else "no") for one in ErrorClass
     }
-    assert (MOST_LOST, "yes, up to three times" in text()) == (3, True)
+    assert (MOST_LOST, "yes; no more after the third lost worker" in text()) == (3, True)
 
 
 def text() -> str:

@@ -28,6 +28,8 @@ PROPERTY: Final = "fault"
 GAPS: Final = (
     ("2: AI cycles in flight on a worker that is killed", "the AI issue"),
     ("8: AI cycles while Redis is lost", "the AI issue"),
+    ("8: a cycle is tried again from the step that failed", "the AI issue"),
+    ("10: work while the model, Conductor or Qdrant is away", "the AI issue"),
     ("8: WebSocket clients while Redis is lost", "the live feed"),
     ("15: a model that misbehaves", "the AI issue"),
     ("17: endpoints that were deleted", "their registry, in the AI issue"),

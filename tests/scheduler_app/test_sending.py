@@ -25,6 +25,7 @@ from scheduler_app.prediction import predictions
 from tests.patience import forgive_redis
 
 MakeSchedule = Callable[..., Schedule]
+URL = "http://a.test/"
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 
 
@@ -97,6 +98,25 @@ def test_schedules_that_ran_often_and_quickly_share_a_message(make_schedule: Mak
     dispatcher.dispatch_due()
 
     assert sorted(len(one) for one in travelling()) == [1, 5]
+
+
+@pytest.mark.django_db
+def test_what_must_not_be_begun_twice_shares_no_message(make_schedule: MakeSchedule) -> None:
+    calls: dict[str, Any] = {"task_type": "http_request", "late_by": SECOND}
+    for number in range(3):
+        make_schedule(f"once {number}", task_config={"url": URL, "idempotent": False}, **calls)
+        make_schedule(f"any {number}", task_config={"url": URL}, **calls)
+    Schedule.objects.update(run_count=5, success_count=5, total_duration_ms=10)
+    dispatcher.dispatch_due()
+    at_first = sorted(len(one) for one in travelling())
+    queues.broker().delete("normal")
+    predictions.learn("http_request", mean_ms=1, runs=10_000)
+    Execution.objects.update(published_at=clock.now() - MINUTE)
+
+    sending.republish_overdue()
+
+    assert at_first == [1, 1, 1, 3]
+    assert sorted(len(one) for one in travelling()) == [1, 1, 1, 3]
 
 
 @pytest.mark.django_db

@@ -140,15 +140,16 @@ def test_a_worker_that_looks_at_low_first_runs_it_while_critical_work_never_ends
     low = system.worker("worker-low", threads=2, queues="low,normal,high")
     try:
         with load(system, door, "critical"):
-            done = run_at_low(system, door, "kept room for")
-        ran_by = int(done.worker_id.split(":")[1])
+            each = [run_at_low(system, door, f"kept room for {number}") for number in range(4)]
         its_pid = low.pid
     finally:
         low.stop()
         del system.processes[low.name]
 
-    assert passed_over(done, "critical") > 0
-    assert ran_by == its_pid
+    # The other worker takes one now and then, in the moment in which its queues are empty.
+    its_own = [done for done in each if done.worker_id.split(":")[1] == str(its_pid)]
+    assert its_own
+    assert max(passed_over(done, "critical") for done in its_own) > 0
 
 
 @contextmanager
