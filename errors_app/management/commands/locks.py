@@ -37,7 +37,8 @@ class Command(DoorCommand):
         releasing = verbs.add(
             "release",
             self.release,
-            help_text="end a lease at once: the attempt counts as lost and is tried again, unless it must not be repeated (idempotent: false)",
+            help_text="end a lease at once: the attempt counts as lost and, unless it must not be "
+            "repeated, is tried again",
         )
         releasing.add_argument("execution", metavar="NUMBER|ID", help="which execution")
         releasing.add_argument("--note", default="", help="why, for the audit log")
