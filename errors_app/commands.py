@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+from django.db.models import QuerySet
 
 from errors_app import edited_input
 from errors_app.api.incident_serializers import IncidentSerializer
@@ -20,6 +22,8 @@ from errors_app.models_alerts import AlertChannel, AlertRule
 from executions_app import clock
 from executions_app.command_problems import CommandProblem, Exit
 from executions_app.commands import Options, as_uuid, execution_named
+
+Row = TypeVar("Row", AlertRule, AlertChannel)
 
 LOOK_AT_ALERTS: Final = "`manage.py alerts list`, `rules` and `channels` show what there is"
 
@@ -98,19 +102,17 @@ def letter_named(reference: str) -> DeadLetter:
 
 def rule_named(reference: str) -> AlertRule:
     """The alert rule of a name or an id; raises CommandProblem."""
-    as_id = as_uuid(reference)
-    named = {"name": reference} if as_id is None else {"id": as_id}
-    found = AlertRule.objects.filter(**named).first()
-    if found is None:
-        raise CommandProblem(f"There is no rule {reference!r}", LOOK_AT_ALERTS, Exit.NOT_FOUND)
-    return found
+    return _named(AlertRule.objects.all(), reference, word="rule")
 
 
 def channel_named(reference: str) -> AlertChannel:
     """The alert channel of a name or an id; raises CommandProblem."""
+    return _named(AlertChannel.objects.all(), reference, word="channel")
+
+
+def _named(rows: QuerySet[Row], reference: str, *, word: str) -> Row:
     as_id = as_uuid(reference)
-    named = {"name": reference} if as_id is None else {"id": as_id}
-    found = AlertChannel.objects.filter(**named).first()
+    found = rows.filter(name=reference).first() if as_id is None else rows.filter(id=as_id).first()
     if found is None:
-        raise CommandProblem(f"There is no channel {reference!r}", LOOK_AT_ALERTS, Exit.NOT_FOUND)
+        raise CommandProblem(f"There is no {word} {reference!r}", LOOK_AT_ALERTS, Exit.NOT_FOUND)
     return found
