@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
+import requests
 from django.db import connection
 from django.db.models.signals import post_migrate
 from django.dispatch import receiver
+from pytest_httpserver import HTTPServer
 
 from executions_app.models import SystemState
 from scheduler_app.prediction import predictions
@@ -23,3 +27,15 @@ def restore_system_state(sender: Any, **_: Any) -> None:
 @pytest.fixture(autouse=True)
 def no_duration_is_known() -> None:
     predictions.__init__()  # type: ignore[misc]
+
+
+@pytest.fixture
+def httpserver(httpserver: HTTPServer) -> Iterator[HTTPServer]:
+    """The server of a test, and at its end of nobody: it has answered what was left behind.
+
+    It answers one after the other, and callers who gave up would be counted in the next test.
+    """
+    yield httpserver
+    if httpserver.is_running():
+        with suppress(requests.RequestException):
+            requests.get(httpserver.url_for("/the-last-of-this-test"), timeout=6)

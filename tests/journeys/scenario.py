@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -17,7 +17,7 @@ from errors_app.models import DeadLetter, ErrorRecord
 from executions_app import lifecycle
 from executions_app.audit import SYSTEM
 from executions_app.models import Event, Execution
-from executions_app.states import ACTIVE, ExecutionStatus
+from executions_app.states import ACTIVE, ExecutionStatus, IllegalMove, LostRace
 from scheduler_app import definition, schedules
 from scheduler_app import system as switch
 from scheduler_app.models import Schedule
@@ -132,5 +132,6 @@ def _nothing_moves() -> bool:
     active = list(Execution.objects.filter(status__in=ACTIVE))
     for execution in active:
         if execution.status != ExecutionStatus.RUNNING or not execution.cancel_requested_at:
-            lifecycle.cancel(execution)
+            with suppress(IllegalMove, LostRace):  # it may end meanwhile
+                lifecycle.cancel(execution)
     return not active
