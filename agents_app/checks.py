@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.checks import CheckMessage, Error, register
 
+from agents_app import tools
 from agents_app.clients.addresses import AllowList
 from agents_app.handlers import registry
 from config.env import env
@@ -19,6 +20,17 @@ def handlers_can_be_found(**_: Any) -> list[CheckMessage]:
             registry.resolve(name)
     except (ValueError, TypeError, ImportError, AttributeError) as error:
         return [Error(f"EXTRA_HANDLERS: {error}", id="cadenza.E001")]
+    return []
+
+
+@register
+def tools_can_be_found(**_: Any) -> list[CheckMessage]:
+    """Every entry of EXTRA_TOOLS names a tool."""
+    try:
+        for name in tools.names():
+            tools.find(name)
+    except (ValueError, TypeError, ImportError, AttributeError) as error:
+        return [Error(f"EXTRA_TOOLS: {error}", id="cadenza.E005")]
     return []
 
 

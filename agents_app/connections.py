@@ -2,7 +2,31 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
 from django.db import connection
+
+from config.env import env
+
+BESIDES: Final = 6  # of the pool: for claims, outcomes, leases
+_turns: Final = threading.BoundedSemaphore(max(2, env.database_pool_size - BESIDES))
+
+
+@contextmanager
+def turn() -> Iterator[None]:
+    """For transactions that hold a connection while they wait for others: some of them at a time.
+
+    Hundreds of threads may want one at once. Whoever waits here waits for its turn; whoever waits
+    for the pool is refused after seconds, and so are those who only have an outcome to store.
+    """
+    with _turns:
+        try:
+            yield
+        finally:
+            let_go()
 
 
 def after_message() -> None:

@@ -28,6 +28,7 @@ from celery.signals import (
 from django.db import connection
 
 from agents_app import draining
+from agents_app.cycle.keeping import keeper
 from agents_app.heartbeat import heartbeat
 from agents_app.slices import Held, Slice
 from config.env import env
@@ -165,6 +166,7 @@ def _hurry() -> None:
 def let_go() -> None:
     """End whatever this process still runs and give its leases back."""
     left = heartbeat.cut()
+    keeper.cut()  # stages and steps of cycles give themselves back
     began = time.monotonic()
     with_others: list[futures.Future[None]] = []
     recorders = futures.ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="leaving")

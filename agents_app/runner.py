@@ -14,16 +14,16 @@ import random
 import socket
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 from uuid import UUID, uuid4
 
-from django.db import DataError, InterfaceError, OperationalError, connection
+from django.db import DataError
 from django.utils import timezone
 
-from agents_app import connections, draining, punctual
+from agents_app import connections, draining, punctual, storing
 from agents_app.context import RunContext
 from agents_app.handlers import registry
-from agents_app.handlers.base import Outcome
+from agents_app.handlers.base import HandedOver
 from agents_app.heartbeat import heartbeat
 from agents_app.slices import Held, Slice
 from errors_app import recovery, trackers
@@ -35,8 +35,6 @@ from executions_app.states import Outcome as Recorded
 
 EXIT_HARD_LIMIT: Final = 75  # EX_TEMPFAIL: the pool starts another child
 TELL_SECONDS: Final = 0.5  # for an error tracker, before a process ends
-STORE_FOR_SECONDS: Final = 60.0
-STORE_PAUSE_SECONDS: Final = 1.0
 
 logger = logging.getLogger(__name__)
 _random = random.SystemRandom()
@@ -108,7 +106,8 @@ def carry_out(
 def return_unstarted(claimed: Sequence[Claimed]) -> None:
     """Give back what was claimed and will not be begun."""
     if claimed:
-        _store(lambda: lifecycle.leave_all([lifecycle.return_unstarted(one) for one in claimed]))
+        back = [lifecycle.return_unstarted(one) for one in claimed]
+        storing.patiently(lambda: lifecycle.leave_all(back))
 
 
 def _run_all(slice_: Slice, on_wait: Callable[[], None]) -> None:
@@ -194,7 +193,11 @@ def _hand_back(slice_: Slice) -> None:
 def _run_one(slice_: Slice, one: Held) -> None:
     claimed = one.claimed
     try:
-        slice_.keep(one, _carry_out(one))
+        outcome = _carry_out(one)
+        if isinstance(outcome, HandedOver):
+            slice_.forget(one)
+        else:
+            slice_.keep(one, outcome)
     except (LostRace, LeaseLost):
         if not one.is_cut:
             logger.warning("Execution #%s belongs to another worker now", claimed.number)
@@ -208,11 +211,11 @@ def _run_one(slice_: Slice, one: Held) -> None:
             slice_.forget(one)
             return
         failure, one.is_ending = error, True
-        _store(lambda: recovery.recover(claimed, failure, rng=_random))
+        storing.patiently(lambda: recovery.recover(claimed, failure, rng=_random))
         slice_.forget(one)
 
 
-def _carry_out(one: Held) -> Leave:
+def _carry_out(one: Held) -> Leave | HandedOver:
     claimed = one.claimed
     task_type = claimed.snapshot["task_type"]
     handler = registry.resolve(task_type)
@@ -221,7 +224,9 @@ def _carry_out(one: Held) -> Leave:
     one.start(handler, context)
     context.check()
     began = time.monotonic()
-    outcome: Outcome = handler.run(context)
+    outcome = handler.run(context)
+    if isinstance(outcome, HandedOver):
+        return outcome
     ran_ms = (time.monotonic() - began) * 1000 - context.waited_seconds * 1000
     return lifecycle.completion(
         claimed,
@@ -238,7 +243,7 @@ def _store_outcomes(slice_: Slice) -> None:
     with slice_.storing:
         kept = slice_.take_outcomes()
         if kept:
-            _store(lambda: _leave_all(kept))
+            storing.patiently(lambda: _leave_all(kept))
         for one, _ in kept:
             slice_.forget(one)
 
@@ -261,27 +266,3 @@ def _recover_unstorable(claimed: Claimed, error: DataError) -> None:
         recovery.recover(claimed, unstorable, rng=_random)
     except LostRace:
         logger.warning("Execution #%s belongs to another worker now", claimed.number)
-
-
-def _store(write: Callable[[], Any]) -> None:
-    """Make an outcome durable, waiting out a short absence of the database.
-
-    What cannot be stored in time is left to its lease: the rescuer tries the execution again.
-    """
-    ends = time.monotonic() + STORE_FOR_SECONDS
-    while True:
-        try:
-            write()
-        except LostRace:
-            logger.warning("The lease ended before the outcome was stored; nothing was written")
-        except (OperationalError, InterfaceError) as error:
-            connection.close()
-            if time.monotonic() < ends:
-                logger.warning("The outcome could not be stored yet: %s", error)
-                time.sleep(STORE_PAUSE_SECONDS)
-                continue
-            logger.exception("The outcome could not be stored; the lease will end")
-        except Exception:
-            logger.exception("The outcome could not be stored; the lease will end")
-        connections.let_go()  # nobody holds one while user code, the network or a process goes on
-        return

@@ -27,7 +27,7 @@ class Call(asyncio.Protocol):
     def __init__(self, after_seconds: float, calls: int) -> None:
         self._after_seconds = after_seconds
         self._calls = calls
-        self._head = b""
+        self.head = b""
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -35,17 +35,21 @@ class Call(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        if b"\r\n\r\n" in self._head:
+        if b"\r\n\r\n" in self.head:
             return  # the rest of a body
-        self._head += data
-        if b"\r\n\r\n" in self._head:
-            os.write(self._calls, b"%.6f %s\n" % (time.time(), _key(self._head)))
+        self.head += data
+        if b"\r\n\r\n" in self.head:
+            os.write(self._calls, b"%.6f %s\n" % (time.time(), _key(self.head)))
             asyncio.get_running_loop().call_later(self._after_seconds, self._answer)
 
     def _answer(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(ANSWER)
+            self._transport.write(self.answer())
             self._transport.close()
+
+    def answer(self) -> bytes:
+        """The whole answer to what stands in `head`."""
+        return ANSWER
 
 
 def _key(head: bytes) -> bytes:

@@ -36,13 +36,15 @@ class Endpoint:
 
 
 @contextmanager
-def answering(ours: Installation, *, after_seconds: float) -> Iterator[Endpoint]:
+def answering(
+    ours: Installation, *, after_seconds: float, module: str = "benchmarks.endpoint"
+) -> Iterator[Endpoint]:
     """An endpoint that answers `after_seconds`; raises MeasurementImpossible."""
     port = embedded_instance.next_free(0)
-    calls = ours.folder / "calls"
+    calls = ours.folder / f"calls of {module}"
     calls.touch()
     child = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.endpoint", str(port), str(after_seconds), str(calls)],
+        [sys.executable, "-m", module, str(port), str(after_seconds), str(calls)],
         cwd=CHECKOUT,
         start_new_session=True,
     )

@@ -31,7 +31,10 @@ from config.connections import redis_database
 from config.env import CHECKOUT, Env
 
 QUEUES: Final = ("critical", "high", "normal", "low")
-HISTORY: Final = ("task_executions", "fire_records", "events", "outcome_inbox", "error_records")
+HISTORY: Final = (
+    "task_executions", "execution_steps", "cycles", "model_calls", "token_reservations",
+    "fire_records", "events", "outcome_inbox", "error_records",
+)  # fmt: skip
 DURABILITY: Final = ("fsync", "full_page_writes", "synchronous_commit")
 INSIDE_SECONDS: Final = 600.0
 

@@ -13,6 +13,7 @@ from uuid import UUID
 from django.contrib.auth import get_user_model
 from django.db import connection, transaction
 
+from benchmarks import cycle_verbs
 from benchmarks.handlers import TASK_TYPE
 from benchmarks.quantities import percentile
 from executions_app import clock, ids, lifecycle, partitions
@@ -278,4 +279,6 @@ VERBS: Final[Mapping[str, Callable[..., dict[str, Any]]]] = {
     "tenants": tenants,
     "fill": fill,
     "ticks": ticks,
+    "agent": cycle_verbs.agent,
+    "cycles": cycle_verbs.cycles,
 }

@@ -11,6 +11,7 @@ import os
 import secrets
 import sys
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -38,6 +39,14 @@ def _redis(url: str) -> str:
     if url and not url.startswith(("redis://", "rediss://", "unix://")):
         raise ValueError("must begin with redis://, rediss:// or unix://")
     return url
+
+
+def _http(url: str) -> str:
+    parts = urlsplit(url)
+    is_whole = parts.scheme in {"http", "https"} and bool(parts.hostname)
+    if url and (not is_whole or "@" in parts.netloc or parts.query or parts.fragment):
+        raise ValueError("must begin with http:// or https://, and carry no account and no query")
+    return url.rstrip("/")
 
 
 def _sentry_dsn(dsn: str) -> str:
@@ -146,6 +155,39 @@ class Env(BaseSettings):
         600, ge=1, description="deliveries that one webhook takes; further ones get 429"
     )
     extra_handlers: Names = Field([], description="name=dotted.path, comma separated")
+    extra_tools: Names = Field([], description="name=dotted.path, comma separated")
+    openai_api_key: str = Field(
+        "",
+        repr=False,
+        description="with it a provider and an agent named default exist; stored nowhere",
+    )
+    openai_base_url: Annotated[str, AfterValidator(_http)] = Field(
+        "", description="another server that speaks OpenAI's protocol; empty: OpenAI's own"
+    )
+    anthropic_api_key: str = Field("", repr=False, description="read when OPENAI_API_KEY is empty")
+    llm_model: str = Field("", description="the model of the default agent")
+    llm_timeout_seconds: float = Field(60, ge=1, le=3600, description="one answer of a model")
+    llm_first_token_seconds: float = Field(
+        20, ge=0.1, le=3600, description="until a model begins to answer"
+    )
+    llm_tokens_per_day: int = Field(
+        0, ge=0, description="of all models together, by days of UTC; 0: no limit"
+    )
+    llm_usd_per_day: Decimal = Field(
+        Decimal(0), ge=0, description="of all models together, by days of UTC; 0: no limit"
+    )
+    llm_agent_tokens_per_day: int = Field(
+        0, ge=0, description="of each agent, by days of UTC; 0: no limit"
+    )
+    embedding_model: str = Field(
+        "", description="finds what an agent remembers by meaning; empty: the newest counts"
+    )
+    max_repair_attempts: int = Field(
+        2, ge=0, le=10, description="a model is shown its invalid answer so often"
+    )
+    max_plan_steps: int = Field(50, ge=1, le=500)
+    conductor_base_url: Annotated[str, AfterValidator(_http)] = "http://localhost:3001"
+    conductor_timeout: int = Field(300_000, ge=1, description="milliseconds")
     sentry_dsn: Annotated[str, AfterValidator(_sentry_dsn)] = Field(
         "", description="Sentry is told of errors; empty: nobody is"
     )
@@ -157,7 +199,9 @@ class Env(BaseSettings):
     require_browser: bool = Field(False, description="browser tests fail instead of skipping")
 
     @field_validator(
-        "allowed_hosts", "outbound_allow", "extra_handlers", "field_encryption_keys", mode="before"
+        *("allowed_hosts", "outbound_allow", "extra_handlers", "extra_tools"),
+        "field_encryption_keys",
+        mode="before",
     )
     @classmethod
     def _comma_separated(cls, value: Any) -> Any:

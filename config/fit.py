@@ -8,6 +8,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from agents_app.handlers import registry
+from agents_app.tools import registry as tools
 from config.env import Env
 
 SECRETS: Final = frozenset({"session_secret", "cadenza_admin_password", "openai_api_key",
@@ -29,7 +30,12 @@ class Setting(BaseModel):
 
 def problems(env: Env) -> list[str]:
     """What does not fit together, a sentence each that begins with the setting's name."""
-    return [*_time_problems(env), *_handler_problems(env), *_production_problems(env)]
+    return [
+        *_time_problems(env),
+        *_handler_problems(env),
+        *_tool_problems(env),
+        *_production_problems(env),
+    ]
 
 
 def settings(env: Env) -> list[Setting]:
@@ -57,6 +63,11 @@ def _time_problems(env: Env) -> Iterator[str]:
             f"HEARTBEAT_SECONDS: {env.heartbeat_seconds:g} is more than half of LEASE_SECONDS "
             f"({env.lease_seconds:g}); one late heartbeat would lose the lease"
         )
+    if env.llm_first_token_seconds > env.llm_timeout_seconds:
+        yield (
+            f"LLM_FIRST_TOKEN_SECONDS: {env.llm_first_token_seconds:g} is more than "
+            f"LLM_TIMEOUT_SECONDS ({env.llm_timeout_seconds:g}), the time of a whole answer"
+        )
     if env.scheduler_backoff_base > env.scheduler_backoff_max:
         yield (
             f"SCHEDULER_BACKOFF_BASE: {env.scheduler_backoff_base} ms is more than "
@@ -75,6 +86,19 @@ def _handler_problems(env: Env) -> Iterator[str]:
             registry.resolve(name)
         except (ImportError, AttributeError, TypeError, ValueError) as error:
             yield f"EXTRA_HANDLERS: {name!r} cannot be loaded: {error}"
+
+
+def _tool_problems(env: Env) -> Iterator[str]:
+    try:
+        names = tools.extra_tools(env.extra_tools)
+    except ValueError as error:
+        yield str(error)
+        return
+    for name in names:
+        try:
+            tools.find(name)
+        except (ImportError, AttributeError, TypeError, ValueError) as error:
+            yield f"EXTRA_TOOLS: {name!r} cannot be loaded: {error}"
 
 
 def _production_problems(env: Env) -> Iterator[str]:

@@ -185,6 +185,16 @@ SPECTACULAR_SETTINGS = {
         "OverlapPolicy": "scheduler_app.api.serializers.OVERLAP_POLICIES",
         "FireReason": "scheduler_app.api.foresight_serializers.FIRE_REASONS",
         "BackfillStatus": "scheduler_app.api.foresight_serializers.BACKFILL_STATUSES",
+        "AgentState": "agents_app.api.serializers.AGENT_STATES",
+        "StepStatus": [
+            "planned",
+            "queued",
+            "running",
+            "completed",
+            "failed",
+            "skipped",
+            "cancelled",
+        ],
     },
     "SERVE_PERMISSIONS": ["rest_framework.permissions.IsAuthenticated"],
 }

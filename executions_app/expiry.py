@@ -18,9 +18,10 @@ SELECT id FROM task_executions
 WHERE status IN ('pending', 'queued') AND expires_at <= now() AND attempt = 0
 ORDER BY expires_at LIMIT %s FOR UPDATE SKIP LOCKED
 """
+MOST: Final = 500
 
 
-def sweep(*, limit: int) -> int:
+def sweep(*, limit: int = MOST) -> int:
     """End up to `limit` executions whose time to start has passed; answers how many."""
     with transaction.atomic():
         ids = [row[0] for row in prepared.execute(EXPIRED, [limit]).fetchall()]

@@ -171,12 +171,14 @@ class Step(models.Model):
     id = models.UUIDField(primary_key=True)
     execution_id = models.UUIDField()
     position = models.IntegerField()
+    wave = models.IntegerField(default=0, db_default=0, help_text="steps of one wave run together")
     name = models.TextField()
     config = models.JSONField(default=dict)
     depends_on = ArrayField(models.UUIDField(), default=list)
     is_critical = models.BooleanField(default=False)
     status = models.TextField(default=StepStatus.PLANNED)
     reason = models.TextField(default="")
+    error_class = models.TextField(default="", db_default="")
     attempt = models.IntegerField(default=0)
     lease_token = models.UUIDField(null=True)
     lease_expires_at = models.DateTimeField(null=True)
@@ -193,7 +195,12 @@ class Step(models.Model):
         constraints = [
             models.CheckConstraint(name="step_status_known", condition=one_of("status", StepStatus))
         ]
-        indexes = [models.Index(name="step_of_execution", fields=["execution_id", "position"])]
+        indexes = [
+            models.Index(name="step_of_execution", fields=["execution_id", "position"]),
+            models.Index(
+                name="step_live", fields=["id"], condition=Q(status__in=["queued", "running"])
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.name} {self.status}"

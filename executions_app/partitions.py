@@ -38,8 +38,9 @@ EXECUTIONS: Final = Table("task_executions")
 STEPS: Final = Table("execution_steps")
 EVENTS: Final = Table("events")
 ERROR_RECORDS: Final = Table("error_records")
+MODEL_CALLS: Final = Table("model_calls")
 FIRE_RECORDS: Final = Table("fire_records", key="nominal_at")
-TABLES: Final = (EXECUTIONS, STEPS, EVENTS, ERROR_RECORDS, FIRE_RECORDS)
+TABLES: Final = (EXECUTIONS, STEPS, EVENTS, ERROR_RECORDS, MODEL_CALLS, FIRE_RECORDS)
 
 
 @dataclass(frozen=True, slots=True)

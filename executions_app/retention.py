@@ -29,6 +29,7 @@ HOURS_KEPT: Final = timedelta(days=31)  # of the trend of an incident
 BREAKERS_KEPT: Final = timedelta(days=30)  # transitions, and endpoints that nobody calls any more
 DELIVERIES_KEPT: Final = timedelta(days=30)  # a webhook that is sent again later starts anew
 REQUESTS_KEPT: Final = timedelta(hours=24)  # the memory of Idempotency-Key and of unique keys
+RESERVATIONS_KEPT: Final = timedelta(days=32)  # of tokens; budgets are by day
 PROCESSES_KEPT: Final = timedelta(days=1)  # after they ended or fell silent
 BATCH_ROWS: Final = 5_000
 MOST_ROWS: Final = 500_000  # deleted in one run; the next one goes on
@@ -87,6 +88,10 @@ OTHERS: Final = (
     Rule("dead_letters", KEPT, f"r.handled_at < %(ended_before)s AND {EXECUTION_IS_GONE}"),
     Rule("incidents", KEPT, "r.last_seen_at < %(ended_before)s AND r.status <> 'acknowledged'"),
     Rule("incident_buckets", HOURS_KEPT, "r.hour < %(ended_before)s", is_audited=False),
+    Rule("cycles", KEPT, EXECUTION_IS_GONE),
+    Rule("schedule_decisions", KEPT, "r.status <> 'proposed'"),
+    Rule("agent_memories", KEPT, "true", is_audited=False),
+    Rule("token_reservations", RESERVATIONS_KEPT, "true", is_audited=False),
     Rule("websocket_sessions", SESSIONS_KEPT, "r.closed_at < %(ended_before)s"),
     Rule("idempotency_keys", REQUESTS_KEPT, "true", is_audited=False),
     Rule("unique_works", REQUESTS_KEPT, KEY_IS_FREE, is_audited=False),

@@ -195,8 +195,9 @@ held AS (
         FOR UPDATE
     ) AS locked
 )
-UPDATE task_executions e SET lease_expires_at = now() + %s * interval '1 second',
-    heartbeat_at = now(), lease_extensions = e.lease_extensions + 1
+UPDATE task_executions e SET heartbeat_at = now(), lease_extensions = e.lease_extensions + 1,
+    -- A cycle that took the lease over holds it until its deadline.
+    lease_expires_at = greatest(e.lease_expires_at, now() + %s * interval '1 second')
 FROM held WHERE e.id = held.id
 RETURNING e.id
 """

@@ -51,6 +51,7 @@ class Outcome(StrEnum):
 
     OK = "ok"
     PARTIAL = "partial"
+    DEGRADED = "degraded"  # ended well, by a plan that no model has made for it
     ERROR = "error"
     TIMEOUT = "timeout"
     LOST = "lost"
@@ -114,6 +115,18 @@ class NoticeStatus(StrEnum):
     FAILED = "failed"
 
 
+class DecisionStatus(StrEnum):
+    """Of what an AI proposes for its schedule; `recorded`: in shadow, nobody acts on it."""
+
+    RECORDED = "recorded"
+    PROPOSED = "proposed"
+    ADOPTED = "adopted"
+    REFUSED = "refused"
+    SUPERSEDED = "superseded"
+    EXPIRED = "expired"
+    REVERTED = "reverted"
+
+
 class SystemStatus(StrEnum):
     IDLE = "idle"
     RUNNING = "running"
@@ -131,10 +144,11 @@ NOUNS: Final[dict[type[StrEnum], str]] = {
     NoticeStatus: "The notice",
     SystemStatus: "The system",
     BulkStatus: "The bulk operation",
+    DecisionStatus: "The decision",
 }
 
 E, S, R = ExecutionStatus, StepStatus, RecoveryStatus
-N, B = IncidentStatus, BreakerStatus
+N, B, D = IncidentStatus, BreakerStatus, DecisionStatus
 
 TERMINAL: Final = frozenset({E.COMPLETED, E.FAILED, E.CANCELLED})
 ACTIVE: Final = frozenset(E) - TERMINAL
@@ -156,9 +170,9 @@ TRANSITIONS: Final[dict[type[StrEnum], dict[StrEnum, frozenset[StrEnum]]]] = {
         S.QUEUED: frozenset({S.RUNNING, S.SKIPPED, S.CANCELLED}),
         S.RUNNING: frozenset({S.COMPLETED, S.FAILED, S.CANCELLED, S.QUEUED}),
         S.COMPLETED: frozenset(),
-        S.FAILED: frozenset(),
-        S.SKIPPED: frozenset(),
-        S.CANCELLED: frozenset(),
+        S.FAILED: frozenset({S.PLANNED}),
+        S.SKIPPED: frozenset({S.PLANNED}),
+        S.CANCELLED: frozenset({S.PLANNED}),
     },
     RecoveryStatus: {
         R.PENDING: frozenset({R.RETRY_SCHEDULED, R.RETRYING, R.RESOLVED, R.IGNORED, R.ESCALATED}),
@@ -187,6 +201,15 @@ TRANSITIONS: Final[dict[type[StrEnum], dict[StrEnum, frozenset[StrEnum]]]] = {
         NoticeStatus.PENDING: frozenset({NoticeStatus.SENT, NoticeStatus.FAILED}),
         NoticeStatus.SENT: frozenset(),
         NoticeStatus.FAILED: frozenset(),
+    },
+    DecisionStatus: {
+        D.RECORDED: frozenset(),
+        D.PROPOSED: frozenset({D.ADOPTED, D.REFUSED, D.SUPERSEDED, D.EXPIRED}),
+        D.ADOPTED: frozenset({D.REVERTED}),
+        D.REFUSED: frozenset(),
+        D.SUPERSEDED: frozenset(),
+        D.EXPIRED: frozenset(),
+        D.REVERTED: frozenset(),
     },
     SystemStatus: {one: frozenset(SystemStatus) - {one} for one in SystemStatus},
     BulkStatus: {

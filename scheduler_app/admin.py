@@ -14,11 +14,12 @@ from executions_app.admin_records import RecordAdmin, Rows, Since, act_on_each, 
 from executions_app.audit import Actor
 from executions_app.models import SystemState
 from executions_app.states import Priority
+from scheduler_app import admin_agents as admin_agents  # registers its pages
 from scheduler_app import admin_alerts as admin_alerts  # registers its pages
 from scheduler_app import admin_bulk as admin_bulk  # registers its page
+from scheduler_app import admin_decisions, admin_fires, policy_words, schedules, system
 from scheduler_app import admin_events as admin_events  # registers its pages
 from scheduler_app import admin_executions as admin_executions  # registers its page
-from scheduler_app import admin_fires, policy_words, schedules, system
 from scheduler_app import admin_limits as admin_limits  # registers its pages
 from scheduler_app.admin_doors import DoorAdmin
 from scheduler_app.admin_form import ScheduleForm
@@ -45,7 +46,7 @@ class ScheduleAdmin(TriggersByForm, DoorAdmin):
     list_filter: ClassVar[Any] = ("enabled", one_of("priority", Priority), Since)
     list_select_related = ("owner",)
     search_fields = ("name", "task_type", "=id")
-    readonly_fields = (*COMPUTED, "last_fires")
+    readonly_fields = (*COMPUTED, "last_fires", "next_run_source", "decisions")
     fieldsets = (
         ("What", {"fields": ("name", "task_type", "task_config", "priority", "timeout_ms")}),
         (
@@ -85,6 +86,7 @@ class ScheduleAdmin(TriggersByForm, DoorAdmin):
             },
         ),
         ("Why its last fires did or did not run", {"fields": ("last_fires",)}),
+        ("What the AI decided", {"fields": ("next_run_source", "decisions")}),
         ("State", {"fields": (*COMPUTED, "version")}),
     )  # fmt: skip
     actions: ClassVar[Any] = ("trigger", "enable", "disable")
@@ -95,6 +97,14 @@ class ScheduleAdmin(TriggersByForm, DoorAdmin):
     @admin.display(description="fires")
     def last_fires(self, row: Schedule) -> str:
         return admin_fires.last_fires(row)
+
+    @admin.display(description="its next run is")
+    def next_run_source(self, row: Schedule) -> str:
+        return admin_decisions.source(row)
+
+    @admin.display(description="decisions")
+    def decisions(self, row: Schedule) -> str:
+        return admin_decisions.latest(row)
 
     @admin.display(description="when")
     def when(self, row: Schedule) -> str:

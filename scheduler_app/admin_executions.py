@@ -1,4 +1,4 @@
-"""An execution in the admin says which limits hold it back, and how far they are used up."""
+"""An execution in the admin says which limits hold it back, and how well an AI planned it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from django.contrib import admin
 from errors_app.admin import RecoverableExecutionAdmin
 from executions_app import clock
 from executions_app.models import Execution
-from scheduler_app.limiting import held_words
+from scheduler_app import explained
 
 admin.site.unregister(Execution)
 
@@ -16,4 +16,4 @@ admin.site.unregister(Execution)
 class HeldExecutionAdmin(RecoverableExecutionAdmin):
     @admin.display(description="why it is there")
     def why(self, row: Execution) -> str:
-        return held_words.why(row, now=clock.now())
+        return explained.why(row, now=clock.now())

@@ -19,6 +19,7 @@ from django.db.models import Q
 from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 
+from agents_app.cycle import watchdog
 from config.env import env
 from errors_app import rescuer
 from errors_app.breakers.correcting import Corrections
@@ -27,6 +28,7 @@ from executions_app import clock, expiry, migrated, partitions
 from executions_app.database_errors import is_away
 from scheduler_app import (
     admission,
+    adoption,
     backfills,
     consequences,
     dispatcher,
@@ -63,9 +65,7 @@ class Metronome:
 
     def __init__(self) -> None:
         self._random = random.SystemRandom()
-        self._made_room_at = float("-inf")
-        self._kept_house_at = float("-inf")
-        self._rescued_at = float("-inf")
+        self._made_room_at = self._kept_house_at = self._rescued_at = float("-inf")
         self._ahead = Ahead()
         self.is_broker_away = False
         self._has_planned = False
@@ -202,17 +202,15 @@ class Metronome:
         self._rescued_at = time.monotonic()
         rescuer.rescue_lost(rng=self._random)
 
-    @staticmethod
-    def _end_expired() -> None:
-        expiry.sweep(limit=env.scheduler_batch_size)
-
     def _keep_house(self) -> None:
         self._kept_house_at = time.monotonic()
-        seen = outlook.chores(unsent_after_seconds=sending.lost_after_seconds())
-        self._chores = seen
+        after = sending.lost_after_seconds()
+        self._chores = seen = outlook.chores(unsent_after_seconds=after)
         for is_asked_for, duty in (
-            (seen.has_expired, self._end_expired),
+            (seen.has_expired, expiry.sweep),
             (seen.has_pauses_over, pauses.end_over),
+            (seen.has_cycles, watchdog.look),
+            (seen.has_advice, adoption.tend),
             (True, self._let_go),
             (seen.has_backfills, backfills.advance),
             (True, tending.tend_incidents),
@@ -229,7 +227,7 @@ class Metronome:
         try:
             has_lost_all = epoch.keep() > 0
             sending.share_predictions()
-            if seen.has_unsent or has_lost_all:
+            if has_lost_all or seen.has_unsent:
                 sending.republish_overdue()
         except queues.BrokerAway as error:
             problem = f"Redis is away: {error}"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from django.contrib.auth.models import User
 
 from executions_app.command_problems import CommandProblem, Exit, problem_of
 from executions_app.commands import DoorCommand, as_uuid
-from scheduler_app import calendars, schedules
+from scheduler_app import calendars, next_run_source, schedules
 from scheduler_app.admission import StillActive
 from scheduler_app.api.serializers import ScheduleSerializer
 from scheduler_app.definition import InvalidDefinition, Problem
@@ -78,6 +78,12 @@ def schedule_named(reference: str, *, user: User | None = None) -> Schedule:
     return found[0]
 
 
+def documents(schedules: Sequence[Schedule]) -> list[dict[str, Any]]:
+    """The REST objects of schedules."""
+    context = {"decided": next_run_source.decisions(schedules)}
+    return [dict(ScheduleSerializer(one, context=context).data) for one in schedules]
+
+
 def document(schedule: Schedule) -> dict[str, Any]:
     """The REST object of one schedule."""
-    return dict(ScheduleSerializer(schedule).data)
+    return documents([schedule])[0]

@@ -161,18 +161,19 @@ def tell(
         before=before,
         after=after,
     )
-    events.emit(
-        [
-            events.NewEvent(
-                f"schedule:{what}",
-                f"schedule:{schedule.id}",
-                {
-                    "name": schedule.name,
-                    "enabled": schedule.enabled,
-                    "next_run_at": schedule.next_run_at and schedule.next_run_at.isoformat(),
-                },
-                owner_id=schedule.owner_id,
-                schedule_id=schedule.id,
-            )
-        ]
+    events.emit([told(what, schedule)])
+
+
+def told(what: str, schedule: Schedule) -> events.NewEvent:
+    """The event that something was done to a schedule, which is now as it is."""
+    return events.NewEvent(
+        f"schedule:{what}",
+        f"schedule:{schedule.id}",
+        {
+            "name": schedule.name,
+            "enabled": schedule.enabled,
+            "next_run_at": schedule.next_run_at and schedule.next_run_at.isoformat(),
+        },
+        owner_id=schedule.owner_id,
+        schedule_id=schedule.id,
     )

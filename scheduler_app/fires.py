@@ -28,6 +28,7 @@ from scheduler_app.limiting.labels import Labels
 from scheduler_app.models import Schedule
 from scheduler_app.policies import CatchupPolicy, Circumstances, Fire, OverlapPolicy
 
+AGENT: Final = "agent"
 REMEMBERED: Final = 16_384
 NOTHING_ACTIVE: Final = Standing()
 SOMETHING_ACTIVE: Final = Standing(active=1)
@@ -227,4 +228,10 @@ def snapshot(schedule: Schedule) -> dict[str, Any]:
         "retry_policy": schedule.retry_policy,
         "overlap_policy": schedule.overlap_policy,
         "version": schedule.version,
+        **(_timing(schedule) if schedule.task_type == AGENT else {}),
     }
+
+
+def _timing(schedule: Schedule) -> dict[str, Any]:
+    """What an AI is told of when its schedule runs."""
+    return {"timezone": schedule.timezone, "schedule_config": schedule.schedule_config}

@@ -20,7 +20,10 @@ from scheduler_app.fires import Decision, Planned
 # The same as `fires.snapshot`, where the row is: most of it never leaves PostgreSQL.
 SNAPSHOT: Final = """jsonb_build_object('name', s.name, 'task_type', s.task_type,
     'task_config', s.task_config, 'timeout_ms', s.timeout_ms, 'retry_policy', s.retry_policy,
-    'overlap_policy', s.overlap_policy, 'version', s.version)"""
+    'overlap_policy', s.overlap_policy, 'version', s.version)
+    || CASE WHEN s.task_type = 'agent' THEN jsonb_build_object(
+        'timezone', s.timezone, 'schedule_config', s.schedule_config
+    ) ELSE '{}' END"""
 MAX_RETRIES: Final = RetryPolicy.model_fields["max_retries"].default
 ADVANCE: Final = """
     UPDATE task_schedules s SET

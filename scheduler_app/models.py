@@ -19,6 +19,8 @@ from executions_app.models import one_of
 from executions_app.states import Priority
 from scheduler_app.models_bulk import BulkOperation as BulkOperation
 from scheduler_app.models_calendars import BusinessCalendar as BusinessCalendar
+from scheduler_app.models_decisions import DecisionKind as DecisionKind
+from scheduler_app.models_decisions import ScheduleDecision as ScheduleDecision
 from scheduler_app.models_events import EventCursor as EventCursor
 from scheduler_app.models_events import EventListener as EventListener
 from scheduler_app.models_events import WebhookSecret as WebhookSecret

@@ -53,7 +53,14 @@ SELECT
      ORDER BY published_at LIMIT 1) IS NOT NULL
     OR (SELECT id FROM task_executions
         WHERE status = 'queued' AND published_at < now() - %s * interval '1 second'
-        ORDER BY published_at LIMIT 1) IS NOT NULL
+        ORDER BY published_at LIMIT 1) IS NOT NULL,
+    (SELECT id FROM cycles
+     WHERE advice IS NOT NULL AND decision_id IS NULL AND schedule_id IS NOT NULL
+     ORDER BY id LIMIT 1) IS NOT NULL
+    OR (SELECT id FROM schedule_decisions
+        WHERE status = 'proposed' AND expires_at <= now()
+        ORDER BY expires_at LIMIT 1) IS NOT NULL,
+    (SELECT id FROM cycles WHERE status = 'running' LIMIT 1) IS NOT NULL
 """
 
 
@@ -97,6 +104,8 @@ class Chores:
     has_backfills: bool = False
     has_bulk: bool = False
     has_unsent: bool = False
+    has_advice: bool = False
+    has_cycles: bool = False
 
 
 EVERYTHING: Final = Chores(*[True] * len(fields(Chores)))

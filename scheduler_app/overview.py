@@ -9,12 +9,14 @@ from uuid import UUID
 
 from django.contrib.auth.models import AbstractUser
 
+from agents_app import tiers
+from agents_app.tiers import Tiered
 from errors_app.models import ErrorRecord
 from executions_app import ids, ownership, wording
 from executions_app.models import Execution
-from executions_app.states import ACTIVE, TERMINAL, ExecutionStatus, Priority
-from scheduler_app import chart, explain, system, vital_signs
-from scheduler_app.models import Schedule
+from executions_app.states import ACTIVE, TERMINAL, DecisionStatus, ExecutionStatus, Priority
+from scheduler_app import chart, explain, next_run_source, system, vital_signs
+from scheduler_app.models import Schedule, ScheduleDecision
 from scheduler_app.vital_signs import Sign, query
 
 MOST_COUNTED: Final = 10_000
@@ -38,22 +40,30 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Fire:
-    """A schedule with its next fire and its rule in words."""
+    """A schedule with its next fire and its rule in words.
+
+    `decision_id` is the AI's decision that this fire comes from; None: from the rule.
+    """
 
     schedule: Schedule
     rule: str
     is_overdue: bool
+    decision_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One execution as a line: how long it took or has been running, and why it failed."""
+    """One execution as a line: how long it took or has been running, and why it failed.
+
+    `tiered` says how good the plan of an AI's execution was; None for others.
+    """
 
     execution: Execution
     name: str
     duration: str
     headline: str
     percent: int | None
+    tiered: Tiered | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +91,7 @@ class Overview:
     fires: list[Fire]
     rows: list[Row]
     failures: list[Failure]
+    proposals: int = 0
 
     @property
     def is_empty(self) -> bool:
@@ -107,6 +118,7 @@ def read(user: AbstractUser, *, now: datetime) -> Overview:
         fires=_fires(user, now),
         rows=_rows(user, now),
         failures=_failures(user, now),
+        proposals=_proposals(user),
     )
 
 
@@ -182,14 +194,23 @@ def _fires(user: AbstractUser, now: datetime) -> list[Fire]:
         upcoming = first.union(*others, all=True).order_by("next_run_at")
     else:
         upcoming = upcoming.filter(owner_id=user.pk)
+    found = list(upcoming[:FIRES_SHOWN])
+    decided = next_run_source.decisions(found)
     return [
         Fire(
             schedule=one,
             rule=explain.describe(one.schedule_type, one.schedule_config, one.timezone),
             is_overdue=one.next_run_at is not None and now - one.next_run_at > OVERDUE,
+            decision_id=decided.get(one.id),
         )
-        for one in upcoming[:FIRES_SHOWN]
+        for one in found
     ]
+
+
+def _proposals(user: AbstractUser) -> int:
+    """How many of the AI's proposals wait for a person; only open ones are looked at."""
+    waiting = ScheduleDecision.objects.filter(status=DecisionStatus.PROPOSED)
+    return ownership.visible_to(user, waiting)[:MOST_COUNTED].count()
 
 
 def _rows(user: AbstractUser, now: datetime) -> list[Row]:
@@ -200,10 +221,13 @@ def _rows(user: AbstractUser, now: datetime) -> list[Row]:
             id__in=[one.last_error_id for one in executions if one.last_error_id]
         ).values_list("id", "message")
     )
-    return [_row(one, errors, now) for one in executions]
+    known = tiers.of(executions)
+    return [_row(one, errors, known.get(one.id), now) for one in executions]
 
 
-def _row(execution: Execution, errors: dict[UUID, str], now: datetime) -> Row:
+def _row(
+    execution: Execution, errors: dict[UUID, str], tiered: Tiered | None, now: datetime
+) -> Row:
     headline = ""
     if execution.status != ExecutionStatus.COMPLETED and execution.last_error_id:
         lines = errors.get(execution.last_error_id, "").splitlines()
@@ -215,6 +239,7 @@ def _row(execution: Execution, errors: dict[UUID, str], now: datetime) -> Row:
         duration=_duration(execution, now),
         headline=headline,
         percent=wording.percent(execution) if is_running else None,
+        tiered=tiered,
     )
 
 

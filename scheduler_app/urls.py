@@ -6,6 +6,12 @@ from typing import Any
 
 from django.urls import path
 
-from scheduler_app import pages
+from scheduler_app import cycle_pages, decision_pages, pages
 
-urlpatterns: list[Any] = [path("", pages.overview, name="overview")]
+urlpatterns: list[Any] = [
+    path("", pages.overview, name="overview"),
+    path("approvals", decision_pages.approvals, name="approvals"),
+    path("approvals/<uuid:decision_id>", decision_pages.approval, name="approval"),
+    path("approvals/<uuid:decision_id>/<str:verb>", decision_pages.decide, name="approval_decide"),
+    path("executions/<uuid:execution_id>/cycle", cycle_pages.cycle, name="cycle"),
+]

@@ -22,6 +22,7 @@ from config import embedded
 CHECKOUT = Path(__file__).resolve().parent.parent
 # Tests that share what is dear to make: a large database, a system of living processes.
 SHARED = ("tests/scale/", "tests/journeys/when/")
+KEYS_OF_MODELS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY")  # no test asks a model that costs money
 SHARED_BY_A_MODULE = ("tests/browser/", "tests/faults/", "tests/journeys/")
 
 
@@ -34,6 +35,8 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
     os.environ["REDIS_URL"] = owner.services.redis_url
     os.environ["CADENZA_DATA_DIR"] = owner.services.data_dir
     os.environ.setdefault("DJANGO_ENV", "test")
+    for key in KEYS_OF_MODELS:
+        os.environ.pop(key, None)
     return (yield)
 
 

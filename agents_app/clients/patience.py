@@ -53,3 +53,12 @@ class Patience:
 
 
 patience: ContextVar[Patience] = ContextVar("patience")
+
+
+def pause(seconds: float, check: Callable[[], None]) -> None:
+    """Wait; `check` is called at least once a second, and what it raises ends the wait."""
+    ends = time.monotonic() + seconds
+    check()
+    while (left := ends - time.monotonic()) > 0:
+        time.sleep(min(left, SLICE_SECONDS))
+        check()

@@ -21,6 +21,10 @@ class Outcome(BaseModel):
     detail: Literal["ok", "partial"] = "ok"
 
 
+class HandedOver:
+    """What a handler answers whose work goes on without it, under the lease of the execution."""
+
+
 class Context(Protocol[C]):
     """One attempt, as its handler sees it."""
 
@@ -55,7 +59,7 @@ class Handler(ABC, Generic[C]):
     nature: ClassVar[Literal["io", "process", "cpu"]]
 
     @abstractmethod
-    def run(self, context: Context[C]) -> Outcome:
+    def run(self, context: Context[C]) -> Outcome | HandedOver:
         """Do the work; raise a HandlerError to say how it failed and whether to try again."""
 
     def cancel(self, context: Context[C]) -> None:

@@ -19,7 +19,10 @@ from config.env import env
 from errors_app.taxonomy import ErrorClass, HandlerError
 
 HANDLERS: Final[dict[str, str]] = {
+    "agent": "agents_app.handlers.agent.Agent",
+    "conductor": "agents_app.handlers.conductor.ConductorTask",
     "http_request": "agents_app.handlers.http.HttpRequest",
+    "llm": "agents_app.handlers.llm.Llm",
     "shell_command": "agents_app.handlers.shell.ShellCommand",
 }
 

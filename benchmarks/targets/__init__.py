@@ -13,6 +13,7 @@ from benchmarks.targets import (
     arrivals,
     burst,
     calls,
+    cycles,
     drain,
     due,
     idle,
@@ -33,6 +34,8 @@ ALL: Final[tuple[Target, ...]] = (
     calls.TARGET,
     urgent.TARGET,
     tenants.TARGET,
+    cycles.ALONE,
+    cycles.TOGETHER,
     processes.TARGET,
     arrivals.TARGET,
 )

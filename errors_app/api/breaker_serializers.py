@@ -60,7 +60,9 @@ class BreakerSerializer(serializers.Serializer[Any]):
     """One endpoint: its breaker, and its calls of the last minute (the window)."""
 
     id = serializers.UUIDField()
-    key = serializers.CharField(help_text="scheme://host:port")
+    key = serializers.CharField(
+        help_text="scheme://host:port, with a path for a registered endpoint"
+    )
     state = serializers.ChoiceField(BREAKER_STATES)
     since = serializers.DateTimeField(allow_null=True)
     next_probe_at = serializers.DateTimeField(

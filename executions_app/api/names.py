@@ -8,7 +8,9 @@ from typing import Any, Final
 
 from django.http import QueryDict
 
-OBJECTS_WITH_OUR_NAMES: Final = frozenset({"schedule_config", "task_config", "retry_policy"})
+OBJECTS_WITH_OUR_NAMES: Final = frozenset(
+    {"schedule_config", "task_config", "retry_policy", "retry"}
+)
 _HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 

@@ -1,4 +1,4 @@
-"""Where executions are found over HTTP; one alone is shown from above, where limits are known."""
+"""Where executions are found over HTTP; what they are is shown from above, where more is known."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from django.urls import path
 from executions_app.api import process_views, views
 
 urlpatterns: list[Any] = [
-    path("execution/executions", views.Executions.as_view(), name="executions"),
     path("execution/executions/<str:execution_id>/progress", views.Progress.as_view()),
     path("execution/executions/<str:execution_id>/cancel", views.Cancel.as_view()),
     path("execution/executions/<str:execution_id>/abort", views.Cancel.as_view()),

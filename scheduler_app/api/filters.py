@@ -19,6 +19,7 @@ class ScheduleFilter(BoundedFilterSet):
     trigger_type = WordsFilter(TriggerType)
     schedule_type = filters.CharFilter()
     task_type = filters.CharFilter()
+    agent = filters.CharFilter(field_name="task_config__agent", help_text="the agent's name")
     search = filters.CharFilter(field_name="name", lookup_expr="icontains")
     name = filters.CharFilter()
     is_paused = filters.BooleanFilter(method="paused")

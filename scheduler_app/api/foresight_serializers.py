@@ -59,8 +59,8 @@ class WhySerializer(serializers.Serializer[Any]):
     at = serializers.DateTimeField()
     code = serializers.CharField(
         help_text="the reason of its record; without one: not_created, not_started, not_timed, "
-        "not_a_fire, out_of_bounds, disabled, finished, paused, not_due, stopped, no_beat, "
-        "being_dispatched, not_kept, unrecorded"
+        "not_a_fire, out_of_bounds, disabled, finished, paused, retimed, not_due, stopped, "
+        "no_beat, being_dispatched, not_kept, unrecorded"
     )
     sentence = serializers.CharField()
     fire = FireRecordSerializer(allow_null=True)

@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
+from drf_spectacular.utils import (
+    OpenApiExample,
+    extend_schema_field,
+    extend_schema_serializer,
+)
 from rest_framework import serializers
 
 from errors_app.api.serializers import ERROR_CLASSES
 from errors_app.backoff import Jitter, Strategy
 from executions_app.api.serializers import EXECUTION_STATUSES, ObjectField, StrictSerializer, words
 from executions_app.states import Priority, SystemStatus
+from scheduler_app import next_run_source
+from scheduler_app.api.decision_serializers import NextRunSourceSerializer
 from scheduler_app.models import Schedule, UniqueMode
 from scheduler_app.policies import CatchupPolicy, OutsideWindow, OverlapPolicy, TriggerType
 
@@ -64,6 +70,7 @@ SCHEDULE_EXAMPLE: Final = {
     "unique_mode": "while_active",
     "unique_for_ms": None,
     "next_run_at": "2026-12-01T08:00:00Z",
+    "next_run_source": {"kind": "rule", "decision_id": None},
     "last_run_at": None,
     "paused_at": None,
     "fired_count": 0,
@@ -154,6 +161,7 @@ class ScheduleSerializer(serializers.ModelSerializer[Schedule]):
     )
     outside_window = serializers.ChoiceField(words(OutsideWindow), required=False)
     unique_mode = serializers.ChoiceField(words(UniqueMode), required=False)
+    next_run_source = serializers.SerializerMethodField()
 
     class Meta:
         model = Schedule
@@ -162,6 +170,7 @@ class ScheduleSerializer(serializers.ModelSerializer[Schedule]):
             "id",
             "owner",
             "next_run_at",
+            "next_run_source",
             "last_run_at",
             "paused_at",
             "fired_count",
@@ -170,6 +179,12 @@ class ScheduleSerializer(serializers.ModelSerializer[Schedule]):
             "created_at",
             "updated_at",
         ]
+
+    @extend_schema_field(NextRunSourceSerializer(allow_null=True))
+    def get_next_run_source(self, schedule: Schedule) -> dict[str, Any] | None:
+        known = self.context.get("decided")  # those of a list are asked for together
+        decided = next_run_source.decisions([schedule]) if known is None else known
+        return next_run_source.document(schedule, decided)
 
     def to_representation(self, instance: Schedule) -> dict[str, Any]:
         return {**super().to_representation(instance), "retry_policy": instance.retry_policy}

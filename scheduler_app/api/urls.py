@@ -7,8 +7,11 @@ from typing import Any
 from django.urls import path
 
 from scheduler_app.api import (
+    agent_views,
     backfill_views,
     bulk_views,
+    cycle_views,
+    decision_views,
     delivery_views,
     execution_views,
     foresight_views,
@@ -16,6 +19,7 @@ from scheduler_app.api import (
     many_views,
     preview_views,
     system_views,
+    token_views,
     views,
     webhook_views,
 )
@@ -34,6 +38,7 @@ urlpatterns: list[Any] = [
     path("scheduler/limits/<uuid:limit_id>", limit_views.OneLimit.as_view(), name="limit"),
     path("scheduler/schedules/<uuid:schedule_id>", views.OneSchedule.as_view(), name="schedule"),
     path("scheduler/schedules/<uuid:schedule_id>/stats", views.Stats.as_view()),
+    path("scheduler/schedules/<uuid:schedule_id>/tokens", token_views.Tokens.as_view()),
     path("scheduler/schedules/<uuid:schedule_id>/trigger", views.Trigger.as_view()),
     path(
         "scheduler/schedules/<uuid:schedule_id>/webhook-secret",
@@ -54,10 +59,26 @@ urlpatterns: list[Any] = [
         )
     ),
     path(
+        "scheduler/schedules/<uuid:schedule_id>/decisions",
+        decision_views.OfOneSchedule.as_view(),
+    ),
+    *(
+        path(f"scheduler/decisions{rest}", view.as_view(), name=name)
+        for rest, view, name in (
+            ("", decision_views.Decisions, "decisions"),
+            ("/<uuid:decision_id>", decision_views.OneDecision, "decision"),
+            ("/<uuid:decision_id>/approve", decision_views.Approve, None),
+            ("/<uuid:decision_id>/reject", decision_views.Reject, None),
+            ("/<uuid:decision_id>/revert", decision_views.Revert, None),
+        )
+    ),
+    path("execution/executions", execution_views.Executions.as_view(), name="executions"),
+    path(
         "execution/executions/<str:execution_id>",
         execution_views.OneExecution.as_view(),
         name="execution",
     ),
+    path("execution/executions/<str:execution_id>/cycle", cycle_views.OneCycle.as_view()),
     path("bulk-operations", bulk_views.BulkOperations.as_view(), name="bulk_operations"),
     path(
         "bulk-operations/<uuid:operation_id>",
@@ -65,6 +86,8 @@ urlpatterns: list[Any] = [
         name="bulk_operation",
     ),
     path("bulk-operations/<uuid:operation_id>/abort", bulk_views.AbortBulkOperation.as_view()),
+    path("agents/scheduled", agent_views.Scheduled.as_view()),
+    path("agents/<uuid:agent_id>/schedule", agent_views.AgentSchedule.as_view()),
     path("scheduler/upcoming", foresight_views.Upcoming.as_view()),
     path("scheduler/lint", foresight_views.Lint.as_view()),
     path("scheduler/preview", preview_views.Preview.as_view()),

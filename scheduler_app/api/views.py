@@ -15,7 +15,7 @@ from executions_app.api import idempotent, problem, request_ids
 from executions_app.api.base import ApiView
 from executions_app.api.problem import FieldError, Problem
 from executions_app.api.views import location
-from scheduler_app import by_hand, definition, permissions, schedules, stats
+from scheduler_app import by_hand, definition, next_run_source, permissions, schedules, stats
 from scheduler_app.admission import StillActive
 from scheduler_app.api import preconditions
 from scheduler_app.api.filters import ScheduleFilter
@@ -79,8 +79,10 @@ class Schedules(ScheduleView):
     @extend_schema(operation_id="schedule_list", responses=ScheduleSerializer(many=True))
     def get(self, _request: Request) -> Response:
         """Schedules, the newest first."""
-        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
-        return self.get_paginated_response(self.get_serializer(page, many=True).data)
+        page = self.paginate_queryset(self.filter_queryset(self.get_queryset())) or []
+        context = {**self.get_serializer_context(), "decided": next_run_source.decisions(page)}
+        shown = ScheduleSerializer(page, many=True, context=context)
+        return self.get_paginated_response(shown.data)
 
     @extend_schema(operation_id="schedule_create", responses={201: ScheduleSerializer})
     @idempotent.once

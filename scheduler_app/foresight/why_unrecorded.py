@@ -16,7 +16,7 @@ from executions_app.models import AuditEntry, SystemState
 from executions_app.retention import KEPT
 from executions_app.wording import iso
 from scheduler_app import coming, coming_rows, explain, next_run, system
-from scheduler_app.foresight import past
+from scheduler_app.foresight import past, why_retimed
 from scheduler_app.foresight.past import Then
 from scheduler_app.foresight.why_closed import closed_words
 from scheduler_app.models import Schedule
@@ -86,6 +86,8 @@ def _reasons(
         until = wording.moment(then.paused_until, now=now)
         words = f"The schedule is paused until {until}{_by(then)}{_reason(then)}."
         yield Absence(nominal, "paused", words)
+    if put_off := why_retimed.sentence(schedule, nominal):
+        yield Absence(nominal, "retimed", put_off)
     if nominal > now:
         yield _not_due(schedule, nominal, now=now)
     if schedule.enabled and schedule.next_run_at is not None and schedule.next_run_at <= nominal:

@@ -22,7 +22,8 @@ from werkzeug import Request, Response
 
 from agents_app.clients import http, lookups
 from agents_app.clients.addresses import AllowList
-from agents_app.handlers.http import HttpRequest, HttpRequestConfig, retry_after
+from agents_app.clients.statuses import retry_after
+from agents_app.handlers.http import HttpRequest, HttpRequestConfig
 from errors_app.taxonomy import Cancelled, DeadlineExceeded, ErrorClass, HandlerError
 from tests.agents_app.context import TestContext
 from tests.agents_app.hostile import drip, exactly, flood, hostile

@@ -30,7 +30,9 @@ def test_a_registered_handler_runs_without_touching_the_engine() -> None:
     handler = registry.resolve("test_greeting")
     config = registry.validate("test_greeting", {"name": "Ada"})
 
-    assert handler.run(TestContext(config)).output == "hello Ada"
+    outcome = handler.run(TestContext(config))
+    assert isinstance(outcome, Outcome)
+    assert outcome.output == "hello Ada"
     assert registry.nature("test_greeting") == "cpu"
     assert "test_greeting" in registry.task_types()
     assert registry.resolve("test_greeting") is handler

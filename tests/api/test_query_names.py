@@ -24,6 +24,7 @@ def root() -> User:
         "/api/execution/executions",
         SCHEDULES,
         "/api/scheduler/calendars",
+        "/api/scheduler/decisions",
         "/api/scheduler/limits",
         "/api/scheduler/locks",
         "/api/scheduler/status",

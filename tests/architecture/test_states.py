@@ -14,6 +14,7 @@ from executions_app.states import (
     AlertStatus,
     BreakerStatus,
     BulkStatus,
+    DecisionStatus,
     ExecutionStatus,
     IllegalMove,
     IncidentStatus,
@@ -34,6 +35,7 @@ SECTIONS = {
     "Notice": NoticeStatus,
     "System": SystemStatus,
     "Bulk operation": BulkStatus,
+    "AI decision": DecisionStatus,
 }
 ARROW = re.compile(r"^\| (\w+) \| (\w+) \| (.+) \|$", re.MULTILINE)
 

@@ -13,15 +13,21 @@ ROOT = Path(__file__).resolve().parents[2]
 APPS = ("scheduler_app", "agents_app", "errors_app", "executions_app", "config")
 
 OWNERS = {
+    "Agent": set(),
     "Breaker": {"errors_app/breakers/recorder.py"},
     "BreakerTransition": {"errors_app/breakers/recorder.py"},
+    "Credential": {"agents_app/objects/credentials.py"},
+    "Cycle": {"agents_app/cycle/rows.py", "scheduler_app/adoption.py"},
+    "Endpoint": set(),
     "Execution": {"executions_app/lifecycle.py", "executions_app/outbox.py"},
-    "Step": {"executions_app/lifecycle.py"},
+    "Step": {"executions_app/steps.py"},
     "Schedule": {
         "scheduler_app/schedules.py",
         "scheduler_app/pauses.py",
         "scheduler_app/dispatcher.py",
+        "scheduler_app/adoption_effects.py",
     },
+    "ScheduleDecision": {"scheduler_app/adoption_moves.py"},
     "FireRecord": {"scheduler_app/pauses.py", "scheduler_app/sources/records.py"},
     "ErrorRecord": {"errors_app/many.py", "errors_app/recovery.py", "errors_app/handling.py"},
     "DeadLetter": {"errors_app/many.py", "errors_app/recovery.py", "errors_app/handling.py"},
@@ -32,16 +38,18 @@ OWNERS = {
     "AlertChannel": {"errors_app/alerting/channels.py"},
     "AlertDelivery": set(),
     "Process": set(),
+    "Provider": {"agents_app/clients/llm_form.py"},
 }
 SQL_OWNERS = {
     "task_executions": {
         "executions_app/statements.py",
+        "executions_app/leases.py",
         "executions_app/outbox.py",
         "executions_app/holding.py",
         "executions_app/uniqueness.py",
         "executions_app/overlaps.py",
     },
-    "execution_steps": {"executions_app/statements.py"},
+    "execution_steps": {"executions_app/step_statements.py"},
     "task_schedules": {
         "scheduler_app/firing.py",
         "scheduler_app/consequences.py",

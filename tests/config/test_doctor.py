@@ -113,7 +113,9 @@ def test_away_services_fail_and_nothing_of_theirs_is_checked() -> None:
     [
         ({"heartbeat_seconds": 20.0, "lease_seconds": 30.0}, "HEARTBEAT_SECONDS"),
         ({"scheduler_backoff_base": 500_000}, "SCHEDULER_BACKOFF_BASE"),
+        ({"llm_first_token_seconds": 61.0, "llm_timeout_seconds": 60.0}, "LLM_FIRST_TOKEN_SECONDS"),
         ({"extra_handlers": ["mine"]}, "EXTRA_HANDLERS"),
+        ({"extra_tools": ["mine"]}, "EXTRA_TOOLS"),
         ({**PRODUCTION, "session_secret": "short"}, "SESSION_SECRET"),
         ({**PRODUCTION, "field_encryption_keys": []}, "FIELD_ENCRYPTION_KEYS"),
         ({**PRODUCTION, "allowed_hosts": ["*"]}, "ALLOWED_HOSTS"),
@@ -129,6 +131,8 @@ def test_settings_are_listed_without_their_secrets() -> None:
     changed = env.model_copy(
         update={
             "session_secret": "do-not-show",
+            "openai_api_key": "do-not-show",
+            "anthropic_api_key": "do-not-show",
             "database_url": "postgresql://me:do-not-show@db/cadenza",
         }
     )

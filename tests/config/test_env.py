@@ -82,3 +82,24 @@ def test_production_refuses_to_invent_a_secret() -> None:
 
     assert ended.returncode != 0
     assert "SESSION_SECRET" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://local/v1", "local/v1", "https://", "https://me:word@local/v1", "https://a/?b=c"]
+)
+def test_an_address_of_models_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(ValidationError):
+        Env.model_validate({"openai_base_url": url})
+
+
+def test_an_address_of_models_has_no_slash_at_its_end() -> None:
+    named = Env.model_validate({"openai_base_url": "http://ollama:11434/v1/"})
+
+    assert named.openai_base_url == "http://ollama:11434/v1"
+
+
+def test_keys_of_models_are_not_part_of_what_is_printed() -> None:
+    named = Env.model_validate({"openai_api_key": "do-not-show", "anthropic_api_key": "nor-this"})
+
+    assert "do-not-show" not in repr(named)
+    assert "nor-this" not in repr(named)

@@ -11,12 +11,13 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import Model
 
+from agents_app.models import ModelCall
 from errors_app.models import ErrorRecord
 from executions_app import clock, ids, partitions
 from executions_app.models import Event, Execution, Step
 from scheduler_app.models import FireRecord
 
-KINDS: tuple[type[Model], ...] = (Event, Step, ErrorRecord, FireRecord)
+KINDS: tuple[type[Model], ...] = (Event, Step, ErrorRecord, ModelCall, FireRecord)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,14 @@ def history(
         ended_at=at,
         error_class="transient",
         recovery_status="resolved",
+    )
+    ModelCall.objects.create(
+        id=made["ModelCall"],
+        execution_id=execution_id,
+        provider="a provider",
+        model="small",
+        phase="plan",
+        status="ok",
     )
     FireRecord.objects.create(
         id=made["FireRecord"],

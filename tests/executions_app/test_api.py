@@ -25,7 +25,7 @@ EXECUTION_KEYS = {
     "parameters", "nominal_at", "due_at", "queued_at", "started_at", "completed_at",
     "duration_ms", "attempt", "max_attempts", "worker", "progress", "cancel_requested", "held_by",
     "limit_key", "unique_key", "expires_at", "result", "result_truncated", "last_error_id",
-    "dead_letter_at",
+    "dead_letter_at", "tier",
 }  # fmt: skip
 
 

@@ -144,7 +144,8 @@ def test_retention_tells_that_every_large_table_has_its_months() -> None:
 
     months = {name: len(made) for name, made in ended.document["partitions"].items()}
     assert months.keys() == {
-        "task_executions", "execution_steps", "events", "error_records", "fire_records",
+        "task_executions", "execution_steps", "events", "error_records", "model_calls",
+        "fire_records",
     }  # fmt: skip
     assert min(months.values()) >= 4
 

@@ -17,7 +17,23 @@ HOSTILE: Final = (
     "test_every_hostile_answer_is_an_outcome_of_bounded_size_in_bounded_time_and_memory[once]"
 )
 
+CYCLES: Final = "test_cycles.py::test_"
+
 OF_WORK: Final = (
+    Defence(
+        "a step that has begun is not begun by another message",
+        CYCLES + "messages_that_come_three_times_do_everything_once",
+        "executions_app/step_statements.py",
+        "WHERE s.id = %s AND s.status = 'queued' AND e.id",
+        "WHERE s.id = %s AND s.status IN ('queued', 'running', 'completed') AND e.id",
+    ),
+    Defence(
+        "what is not sent, or not taken, in a cycle is sent again",
+        CYCLES + "steps_whose_messages_are_lost_are_sent_again",
+        "agents_app/cycle/watchdog.py",
+        "        if steps.send_again([found.id], unclaimed_seconds=env.rescue_seconds):\n",
+        "        if False:\n",
+    ),
     Defence(
         "an outcome is stored only under the lease that it was made under",
         WORKERS + "a_worker_woken_while_another_runs_its_execution_writes_nothing",

@@ -1,7 +1,8 @@
 """What must hold after every fault, in plain SQL: each statement finds the rows that break a rule.
 
-I1 to I4 and I9 are invariants of the design: fires, nothing stuck, attempts, fencing, and what is
-told beside what is. I8 cannot be seen afterwards: `sampling.Watch` looks at it while all runs.
+I1 to I4, I6, I7 and I9 are invariants of the design: fires, nothing stuck, attempts, fencing,
+steps, cycles, and what is told beside what is. I8 cannot be seen afterwards: `sampling.Watch` looks
+at it while all runs.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ MOVES: Final = """
     SELECT execution_id, type, data, xid, id,
         lag(type) OVER (PARTITION BY execution_id ORDER BY xid, id) AS before
     FROM events
-    WHERE topic = 'execution:' || execution_id
+    WHERE topic = 'execution:' || execution_id AND type LIKE 'execution:%'
       AND type NOT IN ('execution:progress', 'execution:cancel_requested')
 """
 BREAKERS: Final = {
@@ -101,11 +102,29 @@ BREAKERS: Final = {
         WHERE before IN ('execution:completed', 'execution:cancelled')
            OR (before = 'execution:failed' AND type <> 'execution:requeued')
     """,
+    "I6 a step that began after it had ended well": """
+        SELECT later.execution_id, later.data->>'name'
+        FROM events ended JOIN events later USING (execution_id)
+        WHERE ended.type = 'step:completed' AND later.type = 'step:started'
+          AND later.data->>'step' = ended.data->>'step'
+          AND (later.xid, later.id) > (ended.xid, ended.id)
+    """,
+    "I6 a step that began before what it depends on had ended well": """
+        SELECT s.execution_id, s.name, d.name FROM execution_steps s
+        JOIN execution_steps d ON d.id = ANY (s.depends_on)
+        WHERE s.started_at IS NOT NULL
+          AND (d.status <> 'completed' OR d.completed_at > s.started_at)
+    """,
+    "I7 a cycle that goes on without its execution": """
+        SELECT c.id, c.stage, e.status FROM cycles c JOIN task_executions e ON e.id = c.execution_id
+        WHERE c.status = 'running' AND e.status IN ('completed', 'failed', 'cancelled')
+    """,
     "I9 a state that is not the one that was told last": """
         SELECT e.number, e.status, told.status FROM task_executions e
         CROSS JOIN LATERAL (
             SELECT data->>'status' AS status FROM events
             WHERE execution_id = e.id AND topic = 'execution:' || e.id
+              AND type LIKE 'execution:%'
               AND type NOT IN ('execution:progress', 'execution:cancel_requested')
             ORDER BY xid DESC, id DESC LIMIT 1
         ) told

@@ -84,7 +84,11 @@ def status(execution_id: UUID) -> str:
 
 def moves(execution_id: UUID) -> list[str]:
     """The states an execution went through, as its events tell; progress and requests left out."""
-    said = Event.objects.filter(execution_id=execution_id, topic=f"execution:{execution_id}")
+    said = Event.objects.filter(
+        execution_id=execution_id,
+        topic=f"execution:{execution_id}",
+        type__startswith="execution:",
+    )
     told = said.exclude(type__in=["execution:progress", "execution:cancel_requested"])
     return [one.data["status"] for one in told.order_by("xid", "id")]
 

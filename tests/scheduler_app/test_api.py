@@ -30,7 +30,7 @@ SCHEDULE_KEYS = {
     "calendar", "outside_window", "jitter_ms", "spread_ms", "buffer_limit", "run_ttl_ms",
     "pause_after_failures", "max_concurrent", "limit_key", "unique_key", "unique_mode",
     "unique_for_ms", "next_run_at", "last_run_at", "paused_at", "fired_count", "missed_count",
-    "version", "created_at", "updated_at",
+    "version", "created_at", "updated_at", "next_run_source",
 }  # fmt: skip
 
 

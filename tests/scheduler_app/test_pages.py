@@ -21,7 +21,7 @@ from tests.factories import ExecutionFactory, ScheduleFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
 
-STATEMENTS = 11
+STATEMENTS = 12
 
 
 @pytest.fixture

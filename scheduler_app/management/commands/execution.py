@@ -29,8 +29,8 @@ from executions_app.commands import (
 from executions_app.models import Execution
 from executions_app.states import TERMINAL, ExecutionStatus
 from executions_app.wording import iso, moment
+from scheduler_app import explained
 from scheduler_app.commands import ScheduleCommand, schedule_named
-from scheduler_app.limiting import held_words
 
 LOOK_AGAIN_SECONDS: Final = 0.5
 INDENT: Final = " " * 22
@@ -126,10 +126,10 @@ class Command(ScheduleCommand):
 
     def _answer(self, execution: Execution) -> Answer:
         now = clock.now()
-        explained = held_words.why(execution, now=now)
+        why = explained.why(execution, now=now)
         shown = {
             "execution": f"#{execution.number} {execution.id}",
-            "why": explained,
+            "why": why,
             "name": execution.snapshot.get("name"),
             "task type": execution.snapshot.get("task_type"),
             "status": f"{execution.status} {execution.outcome}".strip(),
@@ -141,4 +141,4 @@ class Command(ScheduleCommand):
             "parameters": execution.parameters,
             "result": execution.result,
         }
-        return Answer({**shapes.execution(execution), "why": explained}, facts(shown))
+        return Answer({**shapes.execution(execution), "why": why}, facts(shown))

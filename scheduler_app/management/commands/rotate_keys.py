@@ -6,6 +6,7 @@ from argparse import ArgumentParser
 
 from django.db import transaction
 
+from agents_app.objects import credentials
 from errors_app.alerting import channels
 from executions_app.commands import Answer, Options, add_common_options
 from scheduler_app.commands import ScheduleCommand
@@ -22,5 +23,6 @@ class Command(ScheduleCommand):
     def rotate(self, options: Options) -> Answer:
         del options
         with transaction.atomic():
-            number = webhook_secrets.renew_all() + channels.renew_all()
+            rings = (webhook_secrets, channels, credentials)
+            number = sum(one.renew_all() for one in rings)
         return Answer({"renewed": number}, f"{number} secrets are encrypted by the first key now")

@@ -27,6 +27,7 @@ from scheduler_app import (
     by_hand,
     definition,
     many_schedules,
+    next_run_source,
     permissions,
     policy_words,
     schedule_words,
@@ -36,7 +37,7 @@ from scheduler_app import (
 )
 from scheduler_app.bulk import at_once
 from scheduler_app.by_hand import Wanted
-from scheduler_app.commands import ScheduleCommand, document, schedule_named
+from scheduler_app.commands import ScheduleCommand, document, documents, schedule_named
 from scheduler_app.foresight import verbs as foresight_verbs
 from scheduler_app.models import Schedule
 from scheduler_app.policies import OverlapPolicy
@@ -93,7 +94,7 @@ class Command(ScheduleCommand):
             for one in found
         )
         shown = table("NAME", "STATE", "WHEN", "TASK TYPE", "NEXT RUN", rows=rows)
-        return Answer([document(one) for one in found], shown)
+        return Answer(documents(found), shown)
 
     def show(self, options: Options) -> Answer:
         schedule = self._named(options)
@@ -168,11 +169,16 @@ class Command(ScheduleCommand):
             "task": f"{schedule.task_type} {schedule.task_config}",
             "priority": schedule.priority,
             **dict(policy_words.bounds(schedule)),
-            "next run": moment(schedule.next_run_at, now=now),
+            "next run": f"{moment(schedule.next_run_at, now=now)}{_source(schedule)}",
             "last run": moment(schedule.last_run_at, now=now),
             "runs": schedule_words.counted(stats.of(schedule)),
         }
         return Answer(document(schedule), facts(shown))
+
+
+def _source(schedule: Schedule) -> str:
+    decision_id = next_run_source.decisions([schedule]).get(schedule.id)
+    return "" if decision_id is None else f", {next_run_source.words(schedule, decision_id)}"
 
 
 def _state(schedule: Schedule, now: datetime) -> str:

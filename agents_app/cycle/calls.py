@@ -1,0 +1,50 @@
+"""What one step calls: the endpoint or the tool of its row, as it was when the plan was frozen."""
+
+from __future__ import annotations
+
+from agents_app import calling, tools
+from agents_app.cycle import holder
+from agents_app.cycle.keeping import Work
+from agents_app.models import Agent, Cycle
+from executions_app.states import StepStatus
+from executions_app.steps import End, HeldStep
+
+
+def make(cycle: Cycle, held: HeldStep, work: Work) -> End:
+    """Make the call; raises HandlerError if it failed, and what `work.check` raises."""
+    parameters = held.config.get("parameters", {})
+    if held.config["target"] == "endpoint":
+        called = calling.call(
+            calling.Call(
+                endpoint=held.config["endpoint"],
+                parameters=parameters,
+                step_id=held.id,
+                correlation_id=str(cycle.execution_id),
+                deadline=work.ends_at,
+                check=work.check,
+            )
+        )
+        return End(StepStatus.COMPLETED, result=called.as_json())
+    config = holder.config_of(holder.of(cycle))
+    ran = tools.run(
+        held.name,
+        parameters,
+        tools.ToolContext(
+            owner_id=cycle.owner_id,
+            execution_id=cycle.execution_id,
+            step_id=held.id,
+            deadline=work.ends_at,
+            schedule_id=cycle.schedule_id,
+            agent_id=cycle.agent_id,
+            allowed=frozenset(config.tools) & _tools_of(cycle),
+            check=work.check,
+        ),
+    )
+    return End(StepStatus.COMPLETED, result=ran.as_json())
+
+
+def _tools_of(cycle: Cycle) -> frozenset[str]:
+    if cycle.agent_id is None:
+        return frozenset()
+    found = Agent.objects.filter(id=cycle.agent_id).values_list("tools", flat=True).first()
+    return frozenset(found or ())

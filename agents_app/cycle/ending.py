@@ -1,0 +1,144 @@
+"""How a cycle ends, and with it its execution: completed, failed or cancelled; once.
+
+The execution moves under the cycle's token as it does under a worker's lease, so of two who end a
+cycle one finds that there is nothing left to end.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any, Final
+
+from django.db import transaction
+
+from agents_app import connections
+from agents_app.cycle import holder, places, rows
+from agents_app.models import Cycle, CycleStatus, Tier
+from errors_app import recovery
+from errors_app.taxonomy import DeadlineExceeded, ErrorClass, HandlerError
+from executions_app import events, leases, lifecycle, steps
+from executions_app.models import Step
+from executions_app.states import Outcome, StepStatus
+
+CLEAN_TIERS: Final = frozenset({Tier.MODEL, Tier.OTHER_PROVIDER})
+UNSTARTED: Final = (StepStatus.PLANNED, StepStatus.QUEUED)
+_random = random.SystemRandom()
+
+
+class StepsFailed(HandlerError):
+    """Nothing that the plan wanted was done, or a critical step of it failed."""
+
+
+def finish(cycle: Cycle) -> None:
+    """The last stage is over: the execution ends as its steps did; raises LostRace."""
+    found = list(Step.objects.filter(execution_id=cycle.execution_id).order_by("position"))
+    if (failure := _failure(found)) is not None:
+        fail(cycle, failure)
+    else:
+        _complete(cycle, found)
+
+
+def _complete(cycle: Cycle, found: Sequence[Step]) -> None:
+    with connections.turn(), transaction.atomic():
+        locked = rows.lock(cycle.id)
+        held = holder.of(locked)
+        steps_told = {"done": len(found), "total": len(found), "failed": 0, "current_step": ""}
+        leases.tell_progress(held, {**steps_told, "percent": 100})
+        rows.close(locked, CycleStatus.COMPLETED)
+        output = result(locked, found)
+        lifecycle.leave_now(
+            lifecycle.completion(held, output=output, outcome=_outcome(locked, found))
+        )
+    events.announce()
+    places.give_back(cycle)
+
+
+def fail(cycle: Cycle, error: BaseException) -> None:
+    """The attempt failed: recovery decides whether there is another; raises LostRace."""
+    recovery.recover(holder.of(cycle), error, rng=_random)
+    close(cycle, CycleStatus.FAILED)
+
+
+def cancel(cycle: Cycle) -> None:
+    """Nothing of it runs any more, and somebody asked for that; raises LostRace."""
+    with transaction.atomic():
+        locked = rows.lock(cycle.id)
+        held = holder.of(locked)
+        _end_unstarted(locked)
+        rows.close(locked, CycleStatus.CANCELLED)
+        lifecycle.stop_now(held)
+    events.announce()
+    places.give_back(cycle)
+
+
+def stop(cycle: Cycle) -> None:
+    """Nothing of it runs, and it should end: somebody asked for that, or its time is over."""
+    if holder.of(cycle).cancel_requested:
+        cancel(cycle)
+    else:
+        over = "The time limit of the execution has passed; raise timeout_ms"
+        fail(cycle, DeadlineExceeded(over))
+
+
+def close(cycle: Cycle, status: CycleStatus) -> None:
+    """The execution has ended, or is another attempt's: the cycle goes no further."""
+    with transaction.atomic():
+        locked = rows.lock(cycle.id)
+        if rows.close(locked, status):
+            _end_unstarted(locked)
+    places.give_back(cycle)
+
+
+def _end_unstarted(cycle: Cycle) -> None:
+    left = Step.objects.filter(execution_id=cycle.execution_id, status__in=UNSTARTED)
+    reasons = dict.fromkeys(left.values_list("id", flat=True), "the execution has ended")
+    steps.end_unstarted(cycle.execution_id, reasons, status=StepStatus.CANCELLED)
+
+
+def result(cycle: Cycle, found: Sequence[Step]) -> dict[str, Any]:
+    """`ExecutionResults`: what an execution of an agent has to show, in one form."""
+    return {
+        "summary": cycle.summary,
+        "tier": cycle.tier,
+        "tier_reason": cycle.tier_reason,
+        "strategy": cycle.strategy,
+        "notes": cycle.notes,
+        "steps": [
+            {
+                "name": one.name,
+                "status": one.status,
+                "reason": one.reason,
+                "error_class": one.error_class,
+                "result": one.result,
+            }
+            for one in found
+        ],
+        "tokens": {"prompt": cycle.prompt_tokens, "completion": cycle.completion_tokens},
+        "cost_usd": str(cycle.cost_usd),
+    }
+
+
+def _outcome(cycle: Cycle, found: Sequence[Step]) -> Outcome:
+    if any(one.status != StepStatus.COMPLETED for one in found):
+        return Outcome.PARTIAL
+    return Outcome.OK if cycle.tier in CLEAN_TIERS else Outcome.DEGRADED
+
+
+def _failure(found: Sequence[Step]) -> StepsFailed | None:
+    """Why the execution as a whole failed; None if it did not."""
+    failed = [one for one in found if one.status == StepStatus.FAILED]
+    if not failed:
+        return None
+    critical = next((one for one in failed if one.is_critical), None)
+    if critical is None and any(one.status == StepStatus.COMPLETED for one in found):
+        return None
+    first = critical or failed[0]
+    kind = "critical step" if critical else "step"
+    return StepsFailed(
+        f"The {kind} {first.name!r} failed: {first.reason}",
+        error_class=ErrorClass(first.error_class or ErrorClass.UNKNOWN),
+        step=first.name,
+        failed=len(failed),
+        total=len(found),
+    )

@@ -1,0 +1,116 @@
+"""What follows when a step of a cycle has ended: the next steps, the next wave, or the next stage.
+
+Called by whoever ends a step, by the body of a chord and by the watchdog, always under the lock of
+the cycle's row: each sees all that the others have done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db import transaction
+
+from agents_app import connections
+from agents_app.cycle import canvas, flow, rows
+from agents_app.cycle.flow import Standing
+from agents_app.models import Cycle, CycleStage, CycleStatus
+from executions_app import events, leases, steps
+from executions_app.ledger import Claimed
+from executions_app.models import Step
+from executions_app.states import StepStatus
+
+FIRST_PERCENT, LAST_PERCENT = 10, 80  # of the steps; before them is the plan, after them the rest
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """What is to be sent once the transaction is over."""
+
+    steps: Sequence[UUID] = ()
+    has_stage: bool = False
+    is_to_end: bool = False
+
+
+NOTHING = Follow()
+
+
+def look(cycle_id: UUID) -> None:
+    """Go on with a cycle if it can; nothing happens where somebody did already."""
+    with connections.turn(), transaction.atomic():
+        cycle = rows.lock(cycle_id)
+        follow = after(cycle)
+    events.announce()
+    send(cycle, follow)
+
+
+def after(cycle: Cycle) -> Follow:
+    """In the caller's transaction, the cycle locked: move what can be moved."""
+    if cycle.status != CycleStatus.RUNNING or cycle.stage != CycleStage.EXECUTE:
+        return NOTHING
+    held = leases.held(cycle.execution_id, cycle.token)
+    if held is None:
+        return NOTHING
+    standing = _standing(cycle)
+    if held.cancel_requested:
+        return _cancel(cycle, standing)
+    follow = flow.follow(standing, concurrency=cycle.concurrency)
+    if follow.skip:
+        steps.end_unstarted(cycle.execution_id, follow.skip, status=StepStatus.SKIPPED)
+    if follow.is_over:
+        rows.move(cycle, stage=CycleStage.SUMMARISE)
+    else:
+        rows.move(cycle, wave=follow.wave)
+    queued = steps.queue(cycle.execution_id, follow.queue) if follow.queue else []
+    _tell(held, standing, skipped=len(follow.skip))
+    in_order = [one for one in follow.queue if one in set(queued)]
+    return Follow(in_order, has_stage=follow.is_over)
+
+
+def send(cycle: Cycle, follow: Follow) -> None:
+    """Publish what `after` has decided, outside its transaction."""
+    if follow.steps:
+        canvas.wave(cycle, follow.steps)
+    if follow.has_stage:
+        canvas.stage(cycle)
+
+
+def _cancel(cycle: Cycle, standing: Sequence[Standing]) -> Follow:
+    left = {one.id: "cancelled" for one in standing if one.status in flow.UNSTARTED}
+    steps.end_unstarted(cycle.execution_id, left, status=StepStatus.CANCELLED)
+    return Follow(is_to_end=not any(one.status is StepStatus.RUNNING for one in standing))
+
+
+def _standing(cycle: Cycle) -> list[Standing]:
+    found = Step.objects.filter(execution_id=cycle.execution_id).order_by("position")
+    return [
+        Standing(
+            id=one.id,
+            name=one.name,
+            position=one.position,
+            wave=one.wave,
+            status=StepStatus(one.status),
+            depends_on=frozenset(one.depends_on),
+            is_critical=one.is_critical,
+            priority=int(one.config.get("priority", 0)),
+        )
+        for one in found
+    ]
+
+
+def _tell(held: Claimed, standing: Sequence[Standing], *, skipped: int) -> None:
+    total = len(standing)
+    failed = sum(one.status is StepStatus.FAILED for one in standing)
+    done = sum(one.status in flow.ENDED for one in standing) + skipped
+    running = [one.name for one in standing if one.status is StepStatus.RUNNING]
+    leases.tell_progress(
+        held,
+        {
+            "done": done,
+            "total": total,
+            "failed": failed,
+            "percent": FIRST_PERCENT + (LAST_PERCENT - FIRST_PERCENT) * done // max(1, total),
+            "current_step": ", ".join(running)[:200],
+        },
+    )

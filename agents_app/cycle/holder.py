@@ -1,0 +1,30 @@
+"""The execution that a cycle holds, as the modules below know it: an execution and its lease."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from agents_app.agent_config import AgentConfig
+from agents_app.models import Cycle
+from executions_app import leases
+from executions_app.ledger import Claimed
+from executions_app.states import LostRace
+
+
+def of(cycle: Cycle) -> Claimed:
+    """The lease that the cycle holds; raises LostRace once its execution is another's, or over."""
+    held = leases.held(cycle.execution_id, cycle.token)
+    if held is None:
+        raise LostRace("The execution of this cycle is over, or another's", cycle_id=cycle.id)
+    return held
+
+
+def config_of(held: Claimed) -> AgentConfig:
+    """What its schedule says about the AI."""
+    return config_in(held.snapshot)
+
+
+def config_in(snapshot: Mapping[str, Any]) -> AgentConfig:
+    """The same, of any execution of an agent."""
+    return AgentConfig.model_validate(snapshot["task_config"])

@@ -1,0 +1,88 @@
+"""Which agent carries out a cycle: a free place is taken, or the cycle waits for one.
+
+Where nobody can be asked at all (none is registered, the one that is named does not exist or is
+down with all its stand-ins) the cycle does not wait: it goes on without an agent, on a lower tier.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from uuid import UUID
+
+from django.db import transaction
+
+from agents_app import connections, selection
+from agents_app.agent_config import AgentConfig
+from agents_app.cycle import canvas, going_on, holder, rows
+from agents_app.models import Cycle, CycleStage, CycleStatus
+from agents_app.selection import Lack, Requirements
+from executions_app import leases
+from executions_app.states import LostRace
+
+AGAIN_SECONDS: Final = 10.0  # then somebody looks whether there is still an agent to wait for
+
+
+def take(cycle: Cycle, config: AgentConfig) -> bool:
+    """In the caller's transaction: whether the cycle goes on; False if it waits."""
+    requirements = Requirements.of(config)
+    # What an earlier attempt has planned is carried out, not planned again.
+    resume = CycleStage.EXECUTE if cycle.tier else CycleStage.PLAN
+    agent = selection.take(requirements, cycle_id=cycle.id, stage=resume)
+    if agent is not None:
+        cycle.agent_id, cycle.stage = agent.id, resume
+        return True
+    absence = selection.why_none(requirements)
+    why = {} if cycle.tier else {"tier_reason": absence.text}
+    if absence.lack is not Lack.FULL:
+        rows.move(cycle, stage=resume, agent_id=None, **why)
+        return True
+    rows.move(cycle, **why)
+    progress = {"done": 0, "total": 0, "failed": 0, "percent": 0}
+    leases.tell_progress(
+        holder.of(cycle), {**progress, "current_step": f"waits for an agent: {absence.text}"[:200]}
+    )
+    return False
+
+
+def give(cycle_id: UUID) -> None:
+    """Let a cycle that waits begin if it can; raises LostRace."""
+    with connections.turn(), transaction.atomic():
+        cycle = rows.lock(cycle_id)
+        if cycle.status != CycleStatus.RUNNING or cycle.stage != CycleStage.WAIT:
+            return
+        has_place = take(cycle, holder.config_of(holder.of(cycle)))
+    if has_place:
+        start(cycle)
+
+
+def start(cycle: Cycle) -> None:
+    """A cycle has a place: it goes on where it stands."""
+    if cycle.stage == CycleStage.EXECUTE:
+        going_on.look(cycle.id)
+    else:
+        canvas.stage(cycle)
+
+
+def give_back(cycle: Cycle) -> None:
+    """A cycle is over, which is committed: whoever waits for its agent begins."""
+    if cycle.agent_id is None:
+        return
+    with connections.turn(), transaction.atomic():
+        waiting = selection.next_waiting(cycle.agent_id)
+    if waiting is not None:
+        _try(waiting)
+
+
+def give_all(*, most: int) -> int:
+    """Let cycles begin that wait though they need not; answers how many there were."""
+    found = [*selection.waiting(limit=most), *rows.waiting(for_seconds=AGAIN_SECONDS, most=most)]
+    for one in found:
+        _try(one)
+    return len(found)
+
+
+def _try(cycle_id: UUID) -> None:
+    try:
+        give(cycle_id)
+    except LostRace:
+        return

@@ -1,0 +1,151 @@
+"""Carries out the stage that a cycle stands at: plan, summarise or schedule. One holder at a time.
+
+A stage ends by one guarded move to the next. What was done in it before its process died is done
+again by the next holder, but for what rows say is done: steps that ended, advice that was given.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+from uuid import UUID
+
+from django.db import InterfaceError, OperationalError, transaction
+
+from agents_app import connections, draining, storing
+from agents_app.cycle import (
+    advising,
+    afterwards,
+    canvas,
+    ending,
+    going_on,
+    holder,
+    making,
+    rows,
+    spent,
+    summarising,
+)
+from agents_app.cycle.keeping import Work, keeper
+from agents_app.models import Cycle, CycleStage, CycleStatus
+from errors_app.taxonomy import Cancelled, LeaseLost
+from executions_app import events, leases
+from executions_app.states import LostRace
+
+AFTER_SUMMARY_PERCENT: Final = 90
+
+logger = logging.getLogger(__name__)
+
+
+def run_stage(cycle_id: UUID) -> None:
+    """Carry out what the cycle stands at; nothing happens if somebody else does, or it is over."""
+    if draining.is_on():
+        return
+    try:
+        cycle = rows.find(cycle_id)
+        stage = CycleStage(cycle.stage)
+        if cycle.status != CycleStatus.RUNNING or stage not in STAGES:
+            return
+        held = rows.hold_stage(cycle, stage)
+    except LostRace:
+        return
+    finally:
+        connections.let_go()
+    work = Work(
+        cycle.id, held, execution_id=cycle.execution_id, deadline=cycle.deadline, is_stage=True
+    )
+    with keeper.holding(work):
+        _carry_out(cycle, stage, work)
+
+
+def _carry_out(cycle: Cycle, stage: CycleStage, work: Work) -> None:
+    began = time.monotonic()
+    try:
+        work.check()
+        STAGES[stage](cycle, work, began)
+    except (LostRace, LeaseLost):
+        if work.is_cut:
+            storing.patiently(lambda: _leave_to_others(cycle, work))
+        logger.info("Stage %s of cycle %s is another's, or over", stage, cycle.id)
+    except Cancelled:
+        storing.patiently(lambda: ending.cancel(cycle))
+    except (OperationalError, InterfaceError) as error:
+        logger.warning("Stage %s of cycle %s is left to others: %s", stage, cycle.id, error)
+        storing.patiently(lambda: _leave_to_others(cycle, work))
+    except BaseException as error:  # noqa: BLE001  nothing of a model may end its worker
+        failure = error
+        logger.warning("Stage %s of cycle %s failed: %s", stage, cycle.id, error)
+        storing.patiently(lambda: ending.fail(cycle, failure))
+
+
+def _leave_to_others(cycle: Cycle, work: Work) -> None:
+    rows.leave_stage(cycle, held=work.token)
+    canvas.stage(cycle)
+
+
+def _plan(cycle: Cycle, work: Work, began: float) -> None:
+    held = holder.of(cycle)
+    made = making.make(cycle, held, work)
+    with connections.turn(), transaction.atomic():
+        locked = rows.lock(cycle.id)
+        making.store(locked, made)
+        rows.leave_stage(
+            locked,
+            held=work.token,
+            stage=CycleStage.EXECUTE,
+            timings=_timings(locked, CycleStage.PLAN, began),
+            **spent.totals(locked),
+            **made.columns(),
+        )
+        follow = going_on.after(locked)
+    events.announce()
+    connections.let_go()
+    going_on.send(locked, follow)
+
+
+def _summarise(cycle: Cycle, work: Work, began: float) -> None:
+    summary = summarising.summarise(cycle, work)
+    with connections.turn(), transaction.atomic():
+        locked = rows.lock(cycle.id)
+        rows.leave_stage(
+            locked,
+            held=work.token,
+            stage=CycleStage.SCHEDULE,
+            summary=summary,
+            timings=_timings(locked, CycleStage.SUMMARISE, began),
+        )
+        _tell(locked)
+    events.announce()
+    run_stage(cycle.id)
+
+
+def _schedule(cycle: Cycle, work: Work, began: float) -> None:
+    changes = advising.advise(cycle, work)
+    rows.note(
+        cycle,
+        held=work.token,
+        timings=_timings(cycle, CycleStage.SCHEDULE, began),
+        **spent.totals(cycle),
+        **changes,
+    )
+    ending.finish(cycle)
+    connections.let_go()
+    afterwards.note(cycle, work)
+
+
+def _timings(cycle: Cycle, stage: CycleStage, began: float) -> dict[str, int]:
+    return {**cycle.timings, stage.value: round((time.monotonic() - began) * 1000)}
+
+
+def _tell(cycle: Cycle) -> None:
+    held = holder.of(cycle)
+    progress = {"done": 0, "total": 0, "failed": 0, "current_step": "schedule"}
+    leases.tell_progress(held, {**progress, "percent": AFTER_SUMMARY_PERCENT})
+
+
+STAGES: Final[Mapping[CycleStage, Callable[[Cycle, Work, float], None]]] = {
+    CycleStage.PLAN: _plan,
+    CycleStage.SUMMARISE: _summarise,
+    CycleStage.SCHEDULE: _schedule,
+}

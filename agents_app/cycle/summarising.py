@@ -1,0 +1,34 @@
+"""The third stage: what came of the steps, in a short text; from the model if it planned them."""
+
+from __future__ import annotations
+
+from agents_app.cycle import holder, material
+from agents_app.cycle.keeping import Work
+from agents_app.cycle.thinking import NoModel, Thinker
+from agents_app.models import Cycle, Tier
+from agents_app.models_cycles import Phase
+from agents_app.planning import prompts
+from agents_app.planning.job_context import JobContext
+from agents_app.planning.judging import SummaryContract
+from agents_app.planning.prompts import Material
+
+ASKED_TIERS = frozenset({Tier.MODEL, Tier.OTHER_PROVIDER})
+
+
+def summarise(cycle: Cycle, work: Work) -> str:
+    """The summary; never fails for what a model does or does not say."""
+    found = material.results(cycle)
+    if cycle.tier not in ASKED_TIERS:
+        return material.in_words(found)
+    config = holder.config_of(holder.of(cycle))
+    rendered = prompts.messages_for(
+        "summarise",
+        JobContext.from_json(cycle.context),
+        limits=config.prompt_optimization,
+        material=Material(results=found, plan_reason=str((cycle.plan or {}).get("reason", ""))),
+    )
+    try:
+        thinker = Thinker(cycle, config, work)
+        return thinker.think(SummaryContract(), rendered, phase=Phase.SUMMARISE).value
+    except NoModel:
+        return material.in_words(found)

@@ -1,0 +1,172 @@
+"""Asks a model for one thing in a cycle: its agent's provider first, then those that stand in.
+
+Says who answered (`tier`), or why nobody did (`NoModel`), so that a stage can go down the ladder.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from agents_app import budget, connections, embedding, health
+from agents_app.agent_config import AgentConfig
+from agents_app.budget import BudgetSpent
+from agents_app.clients import llm
+from agents_app.clients.llm_question import Of, Question
+from agents_app.cycle.keeping import Work
+from agents_app.memory import Embed
+from agents_app.models import Agent, Cycle, Provider, Tier
+from agents_app.models_cycles import Phase
+from agents_app.planning.asking import Patience, Product, ask_for
+from agents_app.planning.fallback import Trouble
+from agents_app.planning.judging import Contract
+from agents_app.planning.malformed import MalformedResponseError
+from agents_app.planning.prompts import Rendered
+from config.env import env
+from executions_app import clock
+from executions_app.states import SchedulerException
+
+T = TypeVar("T")
+ROOM_FOR_THE_REST: Final = 0.5  # of the time that is left: the calls of the plan need some, too
+
+logger = logging.getLogger(__name__)
+
+
+class NoModel(SchedulerException):
+    """Nobody gave an answer that can be used; the cycle goes on without."""
+
+    def __init__(self, trouble: Trouble, reason: str) -> None:
+        super().__init__(reason)
+        self.trouble, self.reason = trouble, reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thought(Generic[T]):
+    """A usable answer; `tier` says whether the first provider gave it."""
+
+    value: T
+    tier: Tier
+    notes: tuple[str, ...] = ()
+
+
+class Thinker:
+    """The model of a cycle's agent, for as long as a process carries out one of its stages."""
+
+    def __init__(self, cycle: Cycle, config: AgentConfig, work: Work) -> None:
+        self._cycle, self._config, self._work = cycle, config, work
+        self._agent = (
+            Agent.objects.select_related("provider").filter(id=cycle.agent_id).first()
+            if cycle.agent_id
+            else None
+        )
+
+    @property
+    def agent(self) -> Agent | None:
+        """Who thinks; None if the cycle has nobody."""
+        return self._agent
+
+    @property
+    def embed(self) -> Embed | None:
+        """What makes vectors of texts, where a model for that is configured."""
+        if self._agent is None:
+            return None
+        return embedding.embedder(
+            self._agent.provider, of=self._of(self._agent), check=self._work.check
+        )
+
+    def think(self, contract: Contract[T], rendered: Rendered, *, phase: Phase) -> Thought[T]:
+        """What a model makes of it; raises NoModel, and what ends the execution."""
+        if self._agent is None:
+            reason = self._cycle.tier_reason or "there is no agent"
+            is_anybody = Agent.objects.filter(enabled=True).exists()
+            raise NoModel(Trouble.NO_AGENT if is_anybody else Trouble.SWITCHED_OFF, reason)
+        failures: list[tuple[Trouble, str]] = []
+        for provider in health.to_ask(self._agent.provider):
+            is_first = provider.id == self._agent.provider_id
+            tier = Tier.MODEL if is_first else Tier.OTHER_PROVIDER
+            try:
+                product = self._ask(provider, contract, rendered, phase=phase)
+            except BudgetSpent as error:
+                raise NoModel(Trouble.BUDGET_SPENT, str(error)) from None
+            except (llm.ModelError, MalformedResponseError) as error:
+                logger.warning("%s of cycle %s: %s", phase, self._cycle.id, error)
+                failures.append((_trouble(error), f"{provider.name}: {error}"))
+                continue
+            notes = (*(f"{reason}" for _, reason in failures), *product.notes)
+            return Thought(value=product.value, tier=tier, notes=notes)
+        if not failures:
+            name = self._agent.provider.name
+            raise NoModel(Trouble.DOWN, f"the provider {name!r} is left out or switched off")
+        trouble, _ = failures[0]
+        raise NoModel(trouble, "; ".join(reason for _, reason in failures))
+
+    def _ask(
+        self, provider: Provider, contract: Contract[T], rendered: Rendered, *, phase: Phase
+    ) -> Product[T]:
+        assert self._agent is not None
+        question = self._question(provider, self._agent, rendered, phase=phase)
+        connections.let_go()
+        try:
+            product = ask_for(
+                contract,
+                question=question,
+                ask=budget.asking(
+                    budget.limits_of(question.of, self._config.budget, now=clock.now())
+                ),
+                mark=llm.mark_malformed,
+                patience=Patience(
+                    most_repairs=env.max_repair_attempts, is_strict=self._config.strict
+                ),
+            )
+        except (llm.ModelError, MalformedResponseError) as error:
+            self._tell_health(provider, error)
+            raise
+        self._tell_health(provider, None)
+        return product
+
+    def _tell_health(self, provider: Provider, error: Exception | None) -> None:
+        assert self._agent is not None
+        try:
+            health.asked(self._agent, provider, error=error)
+        finally:
+            connections.let_go()
+
+    def _question(
+        self, provider: Provider, agent: Agent, rendered: Rendered, *, phase: Phase
+    ) -> Question:
+        return Question(
+            provider=provider,
+            model=self._model_of(provider, agent),
+            messages=rendered.messages,
+            phase=phase,
+            of=self._of(agent),
+            temperature=agent.temperature,
+            deadline=self._work.ends_at - self._work.seconds_left() * ROOM_FOR_THE_REST,
+            template=rendered.template,
+            template_hash=rendered.template_hash,
+            check=self._work.check,
+        )
+
+    def _of(self, agent: Agent) -> Of:
+        return Of(
+            execution_id=self._cycle.execution_id,
+            cycle_id=self._cycle.id,
+            schedule_id=self._cycle.schedule_id,
+            owner_id=self._cycle.owner_id,
+            agent_id=agent.id,
+        )
+
+    @staticmethod
+    def _model_of(provider: Provider, agent: Agent) -> str:
+        """The agent's model; another provider's first one where that does not offer it."""
+        offered = [str(one.get("name")) for one in provider.models]
+        if provider.id == agent.provider_id or agent.model in offered or not offered:
+            return agent.model
+        return offered[0]
+
+
+def _trouble(error: Exception) -> Trouble:
+    if isinstance(error, llm.ModelNotConfigured):
+        return Trouble.SWITCHED_OFF
+    return Trouble.MALFORMED if isinstance(error, MalformedResponseError) else Trouble.DOWN

@@ -1,0 +1,1 @@
+"""The tables of agents_app, step by step."""

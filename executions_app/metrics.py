@@ -1,0 +1,99 @@
+"""What executions are doing now, in numbers for Prometheus; read when it asks, by bounded queries.
+
+Nothing is counted while executions run: the rows say it all, for all processes at once. The floors
+above have a module of this name each, and `config.metrics` puts them together. Labels are closed
+lists or bounded; no id is ever one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.db import connection
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+
+from executions_app import ids
+from executions_app.states import ACTIVE
+
+MOST_COUNTED: Final = 10_000
+MOST_LABELLED: Final = 200
+LATELY: Final = timedelta(hours=1)
+
+Labels = Sequence[str]
+Rows = Iterable[tuple[Sequence[Any], Any]]
+
+# The queued ones in the order of their index: those that were published first.
+ACTIVE_NOW: Final = """
+SELECT status, queue, count(*), count(*) FILTER (WHERE held_by <> ''),
+    extract(epoch FROM now() - min(queued_at) FILTER (WHERE status = 'queued'))::float8
+FROM ({rows}) AS active GROUP BY status, queue
+""".format(
+    rows=" UNION ALL ".join(
+        f"""(SELECT status, queue, held_by, queued_at FROM task_executions
+        WHERE status = '{status}' {"ORDER BY published_at" if status == "queued" else ""}
+        LIMIT {MOST_COUNTED})"""  # noqa: S608  constants
+        for status in sorted(ACTIVE)
+    )
+)
+CREATED_LATELY: Final = f"""
+SELECT status, outcome, count(*) FROM (
+    SELECT status, outcome FROM task_executions WHERE id >= %(since)s
+    ORDER BY id DESC LIMIT {MOST_COUNTED}
+) AS recent GROUP BY status, outcome
+"""  # noqa: S608  constants
+
+
+def gauge(name: str, text: str, labels: Labels, rows: Rows) -> Metric:
+    """A family of values that go up and down."""
+    return _filled(GaugeMetricFamily(f"cadenza_{name}", text, labels=labels), rows)
+
+
+def counter(name: str, text: str, labels: Labels, rows: Rows) -> Metric:
+    """A family of values that only rise; its name is given the ending `_total`."""
+    return _filled(CounterMetricFamily(f"cadenza_{name}", text, labels=labels), rows)
+
+
+def read(statement: str, words: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+    """The rows that a statement answers."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, words)
+        return list(cursor.fetchall())
+
+
+def families(now: datetime) -> Iterator[Metric]:
+    """Executions by state and queue, how long the oldest has waited, and what became of others."""
+    active = read(ACTIVE_NOW)
+    yield gauge(
+        "executions",
+        f"Executions that have not ended, by state and queue; at most {MOST_COUNTED} of a state",
+        ["status", "queue"],
+        [((status, queue), number) for status, queue, number, _, _ in active],
+    )
+    yield gauge(
+        "executions_held",
+        "Pending executions that wait for room under a limit",
+        ["queue"],
+        [((queue,), held) for status, queue, _, held, _ in active if status == "pending"],
+    )
+    yield gauge(
+        "queue_oldest_seconds",
+        "How long the oldest execution of a queue has been waiting for a worker",
+        ["queue"],
+        [((queue,), max(0.0, age)) for _, queue, _, _, age in active if age is not None],
+    )
+    since = {"since": ids.floor(now - LATELY)}
+    yield gauge(
+        "executions_created_last_hour",
+        f"Executions created within the last hour, the newest {MOST_COUNTED}, by what they are now",
+        ["status", "outcome"],
+        [(tuple(row[:2]), row[2]) for row in read(CREATED_LATELY, since)],
+    )
+
+
+def _filled(family: Any, rows: Rows) -> Metric:
+    for labels, value in rows:
+        family.add_metric([str(one) for one in labels], float(value))
+    return family  # type: ignore[no-any-return]  # gauge or counter: both are a Metric

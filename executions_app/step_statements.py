@@ -1,0 +1,82 @@
+"""The SQL of every move of a step: guarded by the state seen and, where one is held, by the lease.
+
+`steps` runs these. Whoever moves steps of one execution holds its cycle, so that two of them never
+decide at the same time; the guards are for those who hold it no longer.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+CLAIM: Final = """
+UPDATE execution_steps s SET status = 'running', attempt = s.attempt + 1,
+    lease_token = gen_random_uuid(), lease_expires_at = now() + %s * interval '1 second',
+    worker_id = %s, started_at = now(), completed_at = NULL, updated_at = now()
+FROM task_executions e
+WHERE s.id = %s AND s.status = 'queued' AND e.id = s.execution_id
+    AND e.status = 'running' AND e.lease_token = %s AND e.cancel_requested_at IS NULL
+RETURNING s.id, s.execution_id, s.name, s.position, s.wave, s.config, s.is_critical, s.attempt,
+    s.lease_token
+"""
+
+RENEW: Final = """
+WITH input AS (SELECT * FROM unnest(%s::uuid[], %s::uuid[]) AS i(id, token)),
+held AS (
+    SELECT s.id FROM execution_steps s JOIN input i ON i.id = s.id
+    WHERE s.status = 'running' AND s.lease_token = i.token
+    ORDER BY s.id FOR UPDATE OF s
+)
+UPDATE execution_steps s SET lease_expires_at = now() + %s * interval '1 second'
+FROM held WHERE s.id = held.id
+RETURNING s.id
+"""
+
+FINISH: Final = """
+UPDATE execution_steps SET status = %s, reason = %s, error_class = %s, result = %s::jsonb,
+    lease_token = NULL, lease_expires_at = NULL, completed_at = now(), updated_at = now()
+WHERE id = %s AND status = 'running' AND lease_token = %s
+RETURNING id
+"""
+
+HAND_BACK: Final = """
+UPDATE execution_steps SET status = 'queued', reason = %s, lease_token = NULL,
+    lease_expires_at = NULL, queued_at = now(), updated_at = now()
+WHERE id = %s AND status = 'running' AND lease_token = %s
+RETURNING id
+"""
+
+QUEUE: Final = """
+UPDATE execution_steps SET status = 'queued', queued_at = now(), updated_at = now()
+WHERE execution_id = %s AND id = ANY(%s) AND status = 'planned'
+RETURNING id
+"""
+
+END: Final = """
+UPDATE execution_steps s SET status = %s, reason = i.reason, completed_at = now(),
+    updated_at = now()
+FROM unnest(%s::uuid[], %s::text[]) AS i(id, reason)
+WHERE s.execution_id = %s AND s.id = i.id AND s.status IN ('planned', 'queued')
+RETURNING s.id
+"""
+
+PLAN_AGAIN: Final = """
+UPDATE execution_steps SET status = 'planned', reason = '', error_class = '', result = NULL,
+    attempt = 0, queued_at = NULL, started_at = NULL, completed_at = NULL, updated_at = now()
+WHERE execution_id = %s AND status IN ('failed', 'skipped', 'cancelled')
+RETURNING id
+"""
+
+# What nobody renews any more, and what stands in its queue for long: its message may be lost.
+OVERDUE: Final = """
+SELECT id, execution_id, status, attempt, name, lease_token FROM execution_steps
+WHERE status IN ('queued', 'running') AND CASE status
+    WHEN 'running' THEN lease_expires_at < now()
+    ELSE updated_at < now() - %s * interval '1 second' END
+ORDER BY id LIMIT %s
+"""
+
+SEND_AGAIN: Final = """
+UPDATE execution_steps SET updated_at = now()
+WHERE id = ANY(%s) AND status = 'queued' AND updated_at < now() - %s * interval '1 second'
+RETURNING id
+"""

@@ -1,0 +1,214 @@
+"""Cycles whose worker, messages or Redis go away: they end, and no finished call is made again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from functools import partial
+from uuid import UUID
+
+import pytest
+from pytest_django import DjangoDbBlocker
+
+from agents_app.models import Cycle, ModelCall
+from agents_app.tasks import carry_out_stage, carry_out_step, look_at_wave
+from executions_app.models import Step
+from tests.fakes.endpoint_server import Does, Endpoints, endpoint_server
+from tests.fakes.model_script import Asked, Reply, plan_step, says, says_json
+from tests.fakes.model_server import ModelServer, model_server
+from tests.faults.nemesis import Nemesis
+from tests.journeys import ai
+from tests.journeys.ai import KEEP, NAMES, plan, result, run
+from tests.journeys.scenario import reaches, retries
+from tests.processes import System
+
+pytestmark = pytest.mark.fault
+LONG = pytest.mark.long
+
+PLAN = plan(
+    plan_step("a", "alpha"), plan_step("b", "beta", "a"), plan_step("c", "gamma", "a"),
+    plan_step("d", "delta", "b", "c"),
+)  # fmt: skip
+ORDINARY = {
+    "plan": says_json(PLAN),
+    "summarise": says("All of it was done."),
+    "schedule": says_json(KEEP),
+}
+
+
+@pytest.fixture(scope="module")
+def endpoints() -> Iterator[Endpoints]:
+    with endpoint_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[ModelServer]:
+    with model_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def living_system(
+    django_db_blocker: DjangoDbBlocker,
+    tmp_path_factory: pytest.TempPathFactory,
+    endpoints: Endpoints,
+    model: ModelServer,
+) -> Iterator[System]:
+    folder = tmp_path_factory.mktemp("cycles")
+    with django_db_blocker.unblock(), ai.running(folder, endpoints, model) as system:
+        yield system
+
+
+@pytest.fixture(autouse=True)
+def fresh(endpoints: Endpoints, model: ModelServer) -> None:
+    ai.forget(endpoints, model)
+    for phase, reply in ORDINARY.items():
+        model.on(phase, reply)
+
+
+def held_in(model: ModelServer, phase: str, gate: threading.Event) -> threading.Event:
+    """The first question of the phase waits for the gate; the event says that it has come."""
+    has_come = threading.Event()
+
+    def waits(_: Asked) -> Reply:
+        has_come.set()
+        gate.wait(60)
+        return ORDINARY[phase]
+
+    model.on(phase, waits, ORDINARY[phase])
+    return has_come
+
+
+@pytest.mark.parametrize(
+    "stage",
+    ["plan", pytest.param("summarise", marks=LONG), pytest.param("schedule", marks=LONG)],
+)
+def test_a_worker_killed_in_a_stage_costs_time_and_no_second_call(
+    system: System, endpoints: Endpoints, model: ModelServer, stage: str
+) -> None:
+    gate = threading.Event()
+    has_come = held_in(model, stage, gate)
+    execution = run(config={"autonomy": "shadow"})
+    system.until(has_come.is_set, what=f"the model is asked for {stage}")
+
+    system.worker().kill()
+    gate.set()
+    system.worker(threads=8)
+
+    done = reaches(system, execution, "completed", seconds=60)
+    assert (done.outcome, done.attempt) == ("ok", 1)
+    assert sorted(call.name for call in endpoints.calls()) == ["alpha", "beta", "delta", "gamma"]
+
+
+def test_a_worker_killed_in_mid_wave_repeats_only_what_had_not_ended(
+    system: System, endpoints: Endpoints, nemesis: Nemesis
+) -> None:
+    gate = threading.Event()
+    endpoints.on("gamma", Does(gate=gate), Does())
+    execution = run()
+    system.until(lambda: endpoints.calls("gamma"), what="the second wave runs")
+    system.until(lambda: "completed" in ends_of(execution, "beta"), what="a step of it has ended")
+
+    system.worker().kill()
+    gate.set()
+    system.worker(threads=8)
+
+    done = reaches(system, execution, "completed", seconds=60)
+    nemesis.checks(1)
+    assert (done.outcome, done.attempt) == ("ok", 1)
+    assert {name: len(endpoints.calls(name)) for name in NAMES[:4]} == {
+        "alpha": 1,
+        "beta": 1,
+        "gamma": 2,
+        "delta": 1,
+    }
+    keys = {call.key for call in endpoints.calls("gamma")}
+    assert len(keys) == 1, "both tries of a step carry one Idempotency-Key"
+
+
+def test_a_redis_emptied_between_waves_costs_time_and_nothing_else(
+    system: System, endpoints: Endpoints
+) -> None:
+    gate = threading.Event()
+    endpoints.on("alpha", Does(gate=gate))
+    execution = run()
+    system.until(lambda: endpoints.calls("alpha"), what="the first wave runs")
+
+    system.broker.flushall()
+    gate.set()
+
+    done = reaches(system, execution, "completed", seconds=60)
+    assert (done.outcome, done.attempt) == ("ok", 1)
+    assert all(len(endpoints.calls(name)) == 1 for name in NAMES[:4])
+
+
+def test_steps_whose_messages_are_lost_are_sent_again(system: System, endpoints: Endpoints) -> None:
+    gate = threading.Event()
+    endpoints.on("alpha", Does(gate=gate), Does())
+    execution = run()
+    system.until(lambda: endpoints.calls("alpha"), what="the first wave runs")
+    system.worker().kill()
+    gate.set()
+
+    system.broker.flushall()
+    system.worker(threads=8)
+
+    done = reaches(system, execution, "completed", seconds=60)
+    assert done.outcome == "ok"
+    assert all(len(endpoints.calls(name)) == 1 for name in NAMES[1:4])
+
+
+def test_messages_that_come_three_times_do_everything_once(
+    system: System, endpoints: Endpoints, model: ModelServer
+) -> None:
+    gate = threading.Event()
+    endpoints.on("alpha", Does(gate=gate))
+    execution = run()
+    system.until(lambda: endpoints.calls("alpha"), what="the first wave runs")
+    cycle = Cycle.objects.get(execution_id=execution)
+    steps = Step.objects.filter(execution_id=execution).values_list("id", flat=True)
+    for _ in range(3):
+        carry_out_stage(cycle_id=str(cycle.id))
+        look_at_wave(cycle_id=str(cycle.id))
+        for step in steps:
+            carry_out_step(cycle_id=str(cycle.id), step_id=str(step))
+    gate.set()
+
+    done = reaches(system, execution, "completed", seconds=60)
+    for _ in range(3):
+        carry_out_stage(cycle_id=str(cycle.id))
+        look_at_wave(cycle_id=str(cycle.id))
+    assert done.outcome == "ok"
+    assert all(len(endpoints.calls(name)) == 1 for name in NAMES[:4])
+    assert ModelCall.objects.filter(execution_id=execution, phase="plan").count() == 1
+
+
+@pytest.mark.long
+def test_a_step_that_kills_its_worker_each_time_is_given_up_after_three(
+    system: System, endpoints: Endpoints
+) -> None:
+    gates = [threading.Event() for _ in range(3)]
+    endpoints.on("beta", *(Does(gate=gate) for gate in gates))
+    execution = run(retry_policy=retries(0))
+    for nth, gate in enumerate(gates, start=1):
+        has_come = partial(has_been_called, endpoints, "beta", nth)
+        system.until(has_come, what=f"try {nth} of the step", seconds=60)
+        system.worker().kill()
+        gate.set()
+        system.worker(threads=8)
+
+    done = reaches(system, execution, "completed", seconds=60)
+    assert done.outcome == "partial"
+    by_name = {step["name"]: step for step in result(done)["steps"]}
+    assert by_name["beta"]["error_class"] == "lost"
+    assert by_name["delta"]["status"] == "skipped"
+
+
+def has_been_called(endpoints: Endpoints, name: str, times: int) -> bool:
+    return len(endpoints.calls(name)) == times
+
+
+def ends_of(execution: UUID, name: str) -> set[str]:
+    found = Step.objects.filter(execution_id=execution, name=name)
+    return set(found.values_list("status", flat=True))
