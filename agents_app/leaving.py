@@ -166,12 +166,12 @@ def _hurry() -> None:
 def let_go() -> None:
     """End whatever this process still runs and give its leases back."""
     left = heartbeat.cut()
-    keeper.cut()  # stages and steps of cycles give themselves back
+    cut = keeper.cut()  # stages and steps of cycles give themselves back
     began = time.monotonic()
     with_others: list[futures.Future[None]] = []
     recorders = futures.ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="leaving")
-    while left and time.monotonic() - began < HEAR_SECONDS:
-        gone = [one for slice_, one in left if not slice_.holds(one)]
+    while (left or keeper.holds(cut)) and time.monotonic() - began < HEAR_SECONDS:
+        gone = [one for slice_, one in left if not (slice_.holds(one) or one.is_handed_over)]
         left = [pair for pair in left if pair[0].holds(pair[1])]
         with_others += [recorders.submit(_record, one.claimed) for one in gone]
         time.sleep(POLL_SECONDS)

@@ -195,6 +195,7 @@ def _run_one(slice_: Slice, one: Held) -> None:
     try:
         outcome = _carry_out(one)
         if isinstance(outcome, HandedOver):
+            one.is_handed_over = True
             slice_.forget(one)
         else:
             slice_.keep(one, outcome)

@@ -35,6 +35,7 @@ class Held:
         "is_cancelled",
         "is_cut",
         "is_ending",
+        "is_handed_over",
         "is_lost",
         "seen_at",
     )
@@ -46,6 +47,7 @@ class Held:
         self.handler: Handler[Any] | None = None
         self.is_cancelled = claimed.cancel_requested
         self.is_ending = False
+        self.is_handed_over = False  # True once its lease is a cycle's
         self.is_lost = False
         self.is_cut = False  # True if it was told to stop because its worker ends
 

@@ -28,7 +28,7 @@ held AS (
 )
 UPDATE execution_steps s SET lease_expires_at = now() + %s * interval '1 second'
 FROM held WHERE s.id = held.id
-RETURNING s.id
+RETURNING s.lease_token
 """
 
 FINISH: Final = """
@@ -68,15 +68,22 @@ RETURNING id
 
 # What nobody renews any more, and what stands in its queue for long: its message may be lost.
 OVERDUE: Final = """
-SELECT id, execution_id, status, attempt, name, lease_token FROM execution_steps
+SELECT id, execution_id, status, attempt, name, lease_token,
+    coalesce(config #>> '{endpoint,retry,idempotent}' = 'false', false)
+FROM execution_steps
 WHERE status IN ('queued', 'running') AND CASE status
     WHEN 'running' THEN lease_expires_at < now()
-    ELSE updated_at < now() - %s * interval '1 second' END
+    -- Each time later than before: while a queue is long, its messages are only late.
+    ELSE now() - updated_at > greatest(
+        %s * interval '1 second', least(updated_at - queued_at, interval '10 minutes')
+    ) END
 ORDER BY id LIMIT %s
 """
 
 SEND_AGAIN: Final = """
 UPDATE execution_steps SET updated_at = now()
-WHERE id = ANY(%s) AND status = 'queued' AND updated_at < now() - %s * interval '1 second'
+WHERE id = ANY(%s) AND status = 'queued' AND now() - updated_at > greatest(
+    %s * interval '1 second', least(updated_at - queued_at, interval '10 minutes')
+)
 RETURNING id
 """

@@ -62,6 +62,9 @@ class Overdue:
     attempt: int
     name: str
     lease_token: UUID | None
+    must_not_repeat: (
+        bool  # a person said of its endpoint that what may have begun is not begun again
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +115,8 @@ def claim(step_id: UUID, *, cycle_token: UUID, worker_id: str) -> HeldStep | Non
 
 
 def renew(leases: Mapping[UUID, UUID]) -> set[UUID]:
-    """Extend leases ({id: token}); answers the ids still held."""
-    held = [list(leases), list(leases.values()), env.lease_seconds]
+    """Extend leases ({token: id}); answers the tokens still held."""
+    held = [list(leases.values()), list(leases), env.lease_seconds]
     return set(_ids(step_statements.RENEW, held))
 
 

@@ -6,6 +6,7 @@ cycle that it has: what ended well in an earlier attempt is not done again.
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -18,6 +19,8 @@ from agents_app.models import Cycle, CycleStage
 from config.env import env
 from executions_app import clock, events, ids, leases, steps
 from executions_app.ledger import Claimed
+
+logger = logging.getLogger(__name__)
 
 # What the floor above knows of the schedule, read by name: a decision must say what it has seen.
 SEEN: Final = "SELECT version, next_run_at FROM task_schedules WHERE id = %s"
@@ -36,11 +39,14 @@ def begin(held: Claimed, config: AgentConfig) -> None:
             rows.insert(cycle)
         else:
             steps.plan_again(held.id)
-            rows.take_over(cycle, token=held.lease_token, deadline=deadline)
+            rows.take_over(cycle, token=held.lease_token, deadline=deadline, seen=_seen(held))
         has_place = places.take(cycle, config)
     events.announce()
     if has_place:
-        places.start(cycle)
+        try:
+            places.start(cycle)
+        except Exception:  # the lease is the cycle's: this attempt did not fail
+            logger.exception("Cycle %s begins late: the watchdog goes on with it", cycle.id)
 
 
 def _new(

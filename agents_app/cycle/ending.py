@@ -13,15 +13,14 @@ from typing import Any, Final
 from django.db import transaction
 
 from agents_app import connections
-from agents_app.cycle import holder, places, rows
+from agents_app.cycle import holder, places, rows, spent
 from agents_app.models import Cycle, CycleStatus, Tier
 from errors_app import recovery
 from errors_app.taxonomy import DeadlineExceeded, ErrorClass, HandlerError
 from executions_app import events, leases, lifecycle, steps
 from executions_app.models import Step
-from executions_app.states import Outcome, StepStatus
+from executions_app.states import LostRace, Outcome, StepStatus
 
-CLEAN_TIERS: Final = frozenset({Tier.MODEL, Tier.OTHER_PROVIDER})
 UNSTARTED: Final = (StepStatus.PLANNED, StepStatus.QUEUED)
 _random = random.SystemRandom()
 
@@ -42,10 +41,13 @@ def finish(cycle: Cycle) -> None:
 def _complete(cycle: Cycle, found: Sequence[Step]) -> None:
     with connections.turn(), transaction.atomic():
         locked = rows.lock(cycle.id)
+        _check_mine(cycle, locked)
         held = holder.of(locked)
-        steps_told = {"done": len(found), "total": len(found), "failed": 0, "current_step": ""}
+        failed = sum(one.status == StepStatus.FAILED for one in found)
+        done = {"done": len(found), "total": len(found), "failed": failed}
+        steps_told = {**done, "current_step": ""}
         leases.tell_progress(held, {**steps_told, "percent": 100})
-        rows.close(locked, CycleStatus.COMPLETED)
+        rows.close(locked, CycleStatus.COMPLETED, **spent.totals(locked))
         output = result(locked, found)
         lifecycle.leave_now(
             lifecycle.completion(held, output=output, outcome=_outcome(locked, found))
@@ -56,17 +58,19 @@ def _complete(cycle: Cycle, found: Sequence[Step]) -> None:
 
 def fail(cycle: Cycle, error: BaseException) -> None:
     """The attempt failed: recovery decides whether there is another; raises LostRace."""
-    recovery.recover(holder.of(cycle), error, rng=_random)
-    close(cycle, CycleStatus.FAILED)
+    decided = recovery.recover(holder.of(cycle), error, rng=_random)
+    is_stopped = isinstance(decided, recovery.Stopped)
+    close(cycle, CycleStatus.CANCELLED if is_stopped else CycleStatus.FAILED)
 
 
 def cancel(cycle: Cycle) -> None:
     """Nothing of it runs any more, and somebody asked for that; raises LostRace."""
     with transaction.atomic():
         locked = rows.lock(cycle.id)
+        _check_mine(cycle, locked)
         held = holder.of(locked)
         _end_unstarted(locked)
-        rows.close(locked, CycleStatus.CANCELLED)
+        rows.close(locked, CycleStatus.CANCELLED, **spent.totals(locked))
         lifecycle.stop_now(held)
     events.announce()
     places.give_back(cycle)
@@ -82,12 +86,23 @@ def stop(cycle: Cycle) -> None:
 
 
 def close(cycle: Cycle, status: CycleStatus) -> None:
-    """The execution has ended, or is another attempt's: the cycle goes no further."""
+    """The execution has ended, or is another attempt's: the cycle goes no further.
+
+    Raises LostRace if another attempt has taken the cycle over.
+    """
     with transaction.atomic():
         locked = rows.lock(cycle.id)
-        if rows.close(locked, status):
+        _check_mine(cycle, locked)
+        if leases.held(locked.execution_id, locked.token) is not None:
+            raise LostRace("The execution of this cycle goes on", cycle_id=cycle.id)
+        if rows.close(locked, status, **spent.totals(locked)):
             _end_unstarted(locked)
     places.give_back(cycle)
+
+
+def _check_mine(cycle: Cycle, locked: Cycle) -> None:
+    if locked.token != cycle.token:
+        raise LostRace("Another attempt goes on with this cycle", cycle_id=cycle.id)
 
 
 def _end_unstarted(cycle: Cycle) -> None:
@@ -122,7 +137,7 @@ def result(cycle: Cycle, found: Sequence[Step]) -> dict[str, Any]:
 def _outcome(cycle: Cycle, found: Sequence[Step]) -> Outcome:
     if any(one.status != StepStatus.COMPLETED for one in found):
         return Outcome.PARTIAL
-    return Outcome.OK if cycle.tier in CLEAN_TIERS else Outcome.DEGRADED
+    return Outcome.OK if cycle.tier == Tier.MODEL else Outcome.DEGRADED
 
 
 def _failure(found: Sequence[Step]) -> StepsFailed | None:
@@ -134,10 +149,12 @@ def _failure(found: Sequence[Step]) -> StepsFailed | None:
     if critical is None and any(one.status == StepStatus.COMPLETED for one in found):
         return None
     first = critical or failed[0]
+    may_have_happened = any((one.result or {}).get("may_repeat") is False for one in failed)
     kind = "critical step" if critical else "step"
     return StepsFailed(
         f"The {kind} {first.name!r} failed: {first.reason}",
         error_class=ErrorClass(first.error_class or ErrorClass.UNKNOWN),
+        may_repeat=False if may_have_happened else None,
         step=first.name,
         failed=len(failed),
         total=len(found),

@@ -76,6 +76,14 @@ def send(cycle: Cycle, follow: Follow) -> None:
         canvas.stage(cycle)
 
 
+def tell(cycle: Cycle, *, percent: int, current_step: str) -> None:
+    """In the caller's transaction: how far a cycle is whose steps have all ended."""
+    held = leases.held(cycle.execution_id, cycle.token)
+    if held is not None:
+        counted = _counted(_standing(cycle), skipped=0)
+        leases.tell_progress(held, {**counted, "percent": percent, "current_step": current_step})
+
+
 def _cancel(cycle: Cycle, standing: Sequence[Standing]) -> Follow:
     left = {one.id: "cancelled" for one in standing if one.status in flow.UNSTARTED}
     steps.end_unstarted(cycle.execution_id, left, status=StepStatus.CANCELLED)
@@ -100,17 +108,17 @@ def _standing(cycle: Cycle) -> list[Standing]:
 
 
 def _tell(held: Claimed, standing: Sequence[Standing], *, skipped: int) -> None:
-    total = len(standing)
-    failed = sum(one.status is StepStatus.FAILED for one in standing)
-    done = sum(one.status in flow.ENDED for one in standing) + skipped
+    counted = _counted(standing, skipped=skipped)
+    share = counted["done"] / max(1, counted["total"])
+    percent = FIRST_PERCENT + int((LAST_PERCENT - FIRST_PERCENT) * share)
     running = [one.name for one in standing if one.status is StepStatus.RUNNING]
-    leases.tell_progress(
-        held,
-        {
-            "done": done,
-            "total": total,
-            "failed": failed,
-            "percent": FIRST_PERCENT + (LAST_PERCENT - FIRST_PERCENT) * done // max(1, total),
-            "current_step": ", ".join(running)[:200],
-        },
-    )
+    current = ", ".join(running)[:200]
+    leases.tell_progress(held, {**counted, "percent": percent, "current_step": current})
+
+
+def _counted(standing: Sequence[Standing], *, skipped: int) -> dict[str, int]:
+    return {
+        "done": sum(one.status in flow.ENDED for one in standing) + skipped,
+        "total": len(standing),
+        "failed": sum(one.status is StepStatus.FAILED for one in standing),
+    }

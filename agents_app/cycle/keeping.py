@@ -10,9 +10,9 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -40,6 +40,19 @@ class Work:
         self.seen_at = time.monotonic()  # when its lease was last known to be renewed
         self.ends_at = time.monotonic() + (deadline - timezone.now()).total_seconds()
         self.is_cancelled = self.is_lost = self.is_cut = False
+
+    @classmethod
+    def unheld(cls, other: Work) -> Work:
+        """As long as another, without its lease."""
+        made = cls(
+            other.id,
+            other.token,
+            execution_id=other.execution_id,
+            deadline=timezone.now() + timedelta(seconds=other.seconds_left()),
+            is_stage=other.is_stage,
+        )
+        made.is_cut = other.is_cut
+        return made
 
     def check(self) -> None:
         """Raise LeaseLost, Cancelled or DeadlineExceeded when it has to stop."""
@@ -85,6 +98,11 @@ class Keeper:
             one.is_cut = True
         return works
 
+    def holds(self, works: Iterable[Work]) -> bool:
+        """Whether any of these is still carried out."""
+        with self._guard:
+            return any(one in self._works for one in works)
+
     def _ensure_thread(self) -> None:
         with self._guard:
             is_alive = self._thread is not None and self._thread.is_alive()
@@ -129,9 +147,9 @@ class Keeper:
         if not works:
             return
         asked_at = time.monotonic()
-        kept = renew({one.id: one.token for one in works})
+        kept = renew({one.token: one.id for one in works})
         for one in works:
-            if one.id in kept:
+            if one.token in kept:
                 one.seen_at = asked_at
             else:
                 one.is_lost = True

@@ -23,7 +23,7 @@ from agents_app.planning import context as contexts
 from agents_app.planning import fallback, fallback_timing, prompts, validation
 from agents_app.planning.authority import Offer, Rights, grant
 from agents_app.planning.contracts import Plan, TaskAnalysis
-from agents_app.planning.fallback import FallbackConfig, Standby
+from agents_app.planning.fallback import FallbackConfig, Standby, Trouble
 from agents_app.planning.job_context import EndpointFacts, JobContext
 from agents_app.planning.judging import AnalysisContract, PlanContract
 from agents_app.planning.prompts import Material
@@ -165,7 +165,7 @@ class _Maker:
             ),
             standby=self._standby(earlier.plans),
         )
-        if choice.plan is None and not choice.is_skipped:
+        if choice.plan is None and error.trouble is Trouble.SWITCHED_OFF:
             raise PlanFailed(
                 f"There is nothing to call: {error.reason}, and no endpoint of the schedule can be "
                 "called without a plan; register its endpoints, or configure a model",

@@ -6,6 +6,7 @@ down with all its stand-ins) the cycle does not wait: it goes on without an agen
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 from uuid import UUID
 
@@ -17,7 +18,10 @@ from agents_app.cycle import canvas, going_on, holder, rows
 from agents_app.models import Cycle, CycleStage, CycleStatus
 from agents_app.selection import Lack, Requirements
 from executions_app import leases
+from executions_app.database_errors import is_away
 from executions_app.states import LostRace
+
+logger = logging.getLogger(__name__)
 
 AGAIN_SECONDS: Final = 10.0  # then somebody looks whether there is still an agent to wait for
 
@@ -86,3 +90,7 @@ def _try(cycle_id: UUID) -> None:
         give(cycle_id)
     except LostRace:
         return
+    except Exception as error:
+        if is_away(error):
+            raise
+        logger.exception("Cycle %s waits for an agent and could not be given one", cycle_id)

@@ -1,4 +1,4 @@
-"""Every move of a cycle's row, each one guarded; the only writer of cycles.
+"""Every move of a cycle's row, each one guarded; `selection` gives it its agent.
 
 A cycle moves only for who knows its token, which is the lease token of its execution: after the
 execution was given to somebody else, an earlier holder changes nothing. A stage is carried out by
@@ -13,7 +13,7 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 from django.db import connection
-from django.db.models import F, Q
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from agents_app.models import Cycle, CycleStage, CycleStatus
@@ -31,7 +31,7 @@ RENEW: Final = """
 UPDATE cycles SET stage_expires_at = now() + %s * interval '1 second'
 FROM unnest(%s::uuid[], %s::uuid[]) AS i(id, held)
 WHERE cycles.id = i.id AND stage_token = i.held AND status = 'running'
-RETURNING cycles.id
+RETURNING stage_token
 """
 # Stages that nobody carries out: their message was lost, or who held them.
 OVERDUE: Final = """
@@ -42,7 +42,7 @@ WHERE status = 'running' AND stage IN ('plan', 'summarise', 'schedule')
 ORDER BY id LIMIT %s
 """
 SEND_AGAIN: Final = """
-UPDATE cycles SET updated_at = now(), redriven = redriven + 1,
+UPDATE cycles SET updated_at = now(), redriven = redriven + (stage_token IS NOT NULL)::int,
     stage_token = NULL, stage_expires_at = NULL
 WHERE id = %s AND status = 'running'
     AND CASE WHEN stage_token IS NULL THEN updated_at < now() - %s * interval '1 second'
@@ -113,7 +113,9 @@ def lock(cycle_id: UUID) -> Cycle:
     return found
 
 
-def take_over(cycle: Cycle, *, token: UUID, deadline: datetime) -> None:
+def take_over(
+    cycle: Cycle, *, token: UUID, deadline: datetime, seen: tuple[int, datetime | None]
+) -> None:
     """In the caller's transaction, locked: another attempt goes on, once it has an agent again."""
     cycle.token, cycle.deadline, cycle.stage = token, deadline, CycleStage.WAIT
     cycle.status, cycle.completed_at, cycle.agent_id = CycleStatus.RUNNING, None, None
@@ -124,11 +126,13 @@ def take_over(cycle: Cycle, *, token: UUID, deadline: datetime) -> None:
         agent_id=None,
         advice=None,
         decision_id=None,
+        seen_version=seen[0],
+        seen_next_run_at=seen[1],
         status=CycleStatus.RUNNING,
         completed_at=None,
         stage_token=None,
         stage_expires_at=None,
-        redriven=F("redriven") + 1,
+        redriven=0,
         updated_at=Now(),
     )
 
@@ -142,8 +146,8 @@ def hold_stage(cycle: Cycle, stage: CycleStage) -> UUID:
 
 
 def renew(held: Mapping[UUID, UUID]) -> set[UUID]:
-    """Go on carrying out stages ({cycle: stage token}); answers the cycles that are still held."""
-    return set(_ids(RENEW, [env.lease_seconds, list(held), list(held.values())]))
+    """Go on carrying out stages ({stage token: cycle}); answers the tokens that are still held."""
+    return set(_ids(RENEW, [env.lease_seconds, list(held.values()), list(held)]))
 
 
 def move(cycle: Cycle, **changes: Any) -> None:
@@ -171,7 +175,7 @@ def _change(cycle: Cycle, condition: Q, changes: Mapping[str, Any]) -> None:
         setattr(cycle, name, value)
 
 
-def close(cycle: Cycle, status: CycleStatus) -> bool:
+def close(cycle: Cycle, status: CycleStatus, **changes: Any) -> bool:
     """In the caller's transaction: the cycle is over; False if it was."""
     rows = Cycle.objects.filter(id=cycle.id, token=cycle.token, status=CycleStatus.RUNNING)
     changed = rows.update(
@@ -180,6 +184,7 @@ def close(cycle: Cycle, status: CycleStatus) -> bool:
         stage_expires_at=None,
         completed_at=Now(),
         updated_at=Now(),
+        **changes,
         **({"stage": CycleStage.DONE} if status is CycleStatus.COMPLETED else {}),
     )
     return bool(changed)

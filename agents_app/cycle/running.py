@@ -7,7 +7,8 @@ the worker is found by the watchdog.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 def run_step(cycle_id: UUID, step_id: UUID) -> None:
     """Carry out a queued step; nothing happens if it is not to be begun (any more)."""
     if draining.is_on():
+        canvas.wave(rows.find(cycle_id), [step_id])  # for another worker
+        connections.let_go()
         return
     try:
         taken = _claim(cycle_id, step_id)
@@ -76,7 +79,11 @@ def _end_of(call: Callable[[], steps.End]) -> End:
         failure = taxonomy.classify(error)
         return End(
             StepStatus.FAILED,
-            result={"error": failure.message, **failure.context},
+            result={
+                "error": failure.message,
+                "may_repeat": failure.may_repeat,
+                **failure.context,
+            },
             reason=failure.message,
             error_class=failure.error_class,
         )
@@ -90,11 +97,19 @@ def _give_up(cycle: Cycle, held: HeldStep, work: Work) -> None:
 
     def back() -> None:
         with transaction.atomic():
-            rows.lock(cycle.id)
+            locked = rows.lock(cycle.id)
+            if locked.status != CycleStatus.RUNNING or must_not_repeat(held.config):
+                return  # its lease ends, and the watchdog says how
             steps.hand_back(held.id, held.lease_token, reason="its worker was stopped")
         canvas.wave(cycle, [held.id])
 
     storing.patiently(back)
+
+
+def must_not_repeat(config: Mapping[str, Any]) -> bool:
+    """Whether a person said of the endpoint that what may have begun is not begun again."""
+    retry = (config.get("endpoint") or {}).get("retry") or {}
+    return retry.get("idempotent") is False
 
 
 def _finish(cycle_id: UUID, held: HeldStep, end: End) -> None:

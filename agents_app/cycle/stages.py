@@ -30,7 +30,7 @@ from agents_app.cycle import (
 from agents_app.cycle.keeping import Work, keeper
 from agents_app.models import Cycle, CycleStage, CycleStatus
 from errors_app.taxonomy import Cancelled, LeaseLost
-from executions_app import events, leases
+from executions_app import events
 from executions_app.states import LostRace
 
 AFTER_SUMMARY_PERCENT: Final = 90
@@ -41,6 +41,8 @@ logger = logging.getLogger(__name__)
 def run_stage(cycle_id: UUID) -> None:
     """Carry out what the cycle stands at; nothing happens if somebody else does, or it is over."""
     if draining.is_on():
+        canvas.stage(rows.find(cycle_id))  # for another worker
+        connections.let_go()
         return
     try:
         cycle = rows.find(cycle_id)
@@ -72,7 +74,8 @@ def _carry_out(cycle: Cycle, stage: CycleStage, work: Work) -> None:
         storing.patiently(lambda: ending.cancel(cycle))
     except (OperationalError, InterfaceError) as error:
         logger.warning("Stage %s of cycle %s is left to others: %s", stage, cycle.id, error)
-        storing.patiently(lambda: _leave_to_others(cycle, work))
+        again = cycle.redriven + 1  # the watchdog sends it, and counts
+        storing.patiently(lambda: rows.leave_stage(cycle, held=work.token, redriven=again))
     except BaseException as error:  # noqa: BLE001  nothing of a model may end its worker
         failure = error
         logger.warning("Stage %s of cycle %s failed: %s", stage, cycle.id, error)
@@ -105,7 +108,7 @@ def _plan(cycle: Cycle, work: Work, began: float) -> None:
 
 
 def _summarise(cycle: Cycle, work: Work, began: float) -> None:
-    summary = summarising.summarise(cycle, work)
+    summary, notes = summarising.summarise(cycle, work)
     with connections.turn(), transaction.atomic():
         locked = rows.lock(cycle.id)
         rows.leave_stage(
@@ -113,9 +116,10 @@ def _summarise(cycle: Cycle, work: Work, began: float) -> None:
             held=work.token,
             stage=CycleStage.SCHEDULE,
             summary=summary,
+            notes=[*locked.notes, *notes],
             timings=_timings(locked, CycleStage.SUMMARISE, began),
         )
-        _tell(locked)
+        going_on.tell(locked, percent=AFTER_SUMMARY_PERCENT, current_step="schedule")
     events.announce()
     run_stage(cycle.id)
 
@@ -131,17 +135,12 @@ def _schedule(cycle: Cycle, work: Work, began: float) -> None:
     )
     ending.finish(cycle)
     connections.let_go()
-    afterwards.note(cycle, work)
+    # Of a stage that nobody holds any more: no renewal is to end it.
+    afterwards.note(cycle, Work.unheld(work))
 
 
 def _timings(cycle: Cycle, stage: CycleStage, began: float) -> dict[str, int]:
     return {**cycle.timings, stage.value: round((time.monotonic() - began) * 1000)}
-
-
-def _tell(cycle: Cycle) -> None:
-    held = holder.of(cycle)
-    progress = {"done": 0, "total": 0, "failed": 0, "current_step": "schedule"}
-    leases.tell_progress(held, {**progress, "percent": AFTER_SUMMARY_PERCENT})
 
 
 STAGES: Final[Mapping[CycleStage, Callable[[Cycle, Work, float], None]]] = {

@@ -15,11 +15,11 @@ from agents_app.planning.prompts import Material
 ASKED_TIERS = frozenset({Tier.MODEL, Tier.OTHER_PROVIDER})
 
 
-def summarise(cycle: Cycle, work: Work) -> str:
-    """The summary; never fails for what a model does or does not say."""
+def summarise(cycle: Cycle, work: Work) -> tuple[str, tuple[str, ...]]:
+    """The summary, and notes on it; never fails for what a model does or does not say."""
     found = material.results(cycle)
     if cycle.tier not in ASKED_TIERS:
-        return material.in_words(found)
+        return material.in_words(found), ()
     config = holder.config_of(holder.of(cycle))
     rendered = prompts.messages_for(
         "summarise",
@@ -29,6 +29,7 @@ def summarise(cycle: Cycle, work: Work) -> str:
     )
     try:
         thinker = Thinker(cycle, config, work)
-        return thinker.think(SummaryContract(), rendered, phase=Phase.SUMMARISE).value
-    except NoModel:
-        return material.in_words(found)
+        thought = thinker.think(SummaryContract(), rendered, phase=Phase.SUMMARISE)
+    except NoModel as error:
+        return material.in_words(found), (f"The model did not summarise: {error.reason}",)
+    return thought.value, ()

@@ -6,8 +6,9 @@ Says who answered (`tier`), or why nobody did (`NoModel`), so that a stage can g
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, Generic, TypeVar
 
 from agents_app import budget, connections, embedding, health
 from agents_app.agent_config import AgentConfig
@@ -108,6 +109,27 @@ class Thinker:
         question = self._question(provider, self._agent, rendered, phase=phase)
         connections.let_go()
         try:
+            return self._ask_within(provider, contract, question)
+        except BudgetSpent:
+            cheaper = self._cheaper(provider, question.model)
+            if cheaper is None:
+                raise
+            return self._ask_within(provider, contract, replace(question, model=cheaper))
+
+    def _cheaper(self, provider: Provider, model: str) -> str | None:
+        """The cheapest model of a provider, if the schedule wants that once its budget is spent."""
+        if self._config.budget.when_spent != "cheaper":
+            return None
+        price = {str(one.get("name")): _price(one) for one in provider.models}
+        best = min(price, key=lambda name: price[name], default=None)
+        if best is None or model not in price or price[best] >= price[model]:
+            return None
+        return best
+
+    def _ask_within(
+        self, provider: Provider, contract: Contract[T], question: Question
+    ) -> Product[T]:
+        try:
             product = ask_for(
                 contract,
                 question=question,
@@ -164,6 +186,10 @@ class Thinker:
         if provider.id == agent.provider_id or agent.model in offered or not offered:
             return agent.model
         return offered[0]
+
+
+def _price(model: Mapping[str, Any]) -> float:
+    return float(model.get("usd_per_1m_input") or 0) + float(model.get("usd_per_1m_output") or 0)
 
 
 def _trouble(error: Exception) -> Trouble:

@@ -8,19 +8,22 @@ within a rescue period counts as lost; of two, the second finds nothing to claim
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final, TypeVar
 from uuid import UUID
 
 from django.db import transaction
 
 from agents_app import budget
-from agents_app.cycle import canvas, ending, going_on, places, rows
+from agents_app.cycle import canvas, ending, going_on, holder, places, rows, running
 from agents_app.interfaces import monitor
 from agents_app.models import Cycle, CycleStatus
 from config.env import env
+from errors_app.taxonomy import ErrorClass, WorkerLost
 from executions_app import clock, events, steps
-from executions_app.database_errors import is_of_the_database
+from executions_app.database_errors import is_away
 from executions_app.models import Execution
 from executions_app.states import ExecutionStatus, LostRace, StepStatus
 from executions_app.steps import End, HeldStep, Overdue
@@ -28,39 +31,62 @@ from executions_app.steps import End, HeldStep, Overdue
 IDLE_SECONDS: Final = 3.0
 MOST: Final = 200
 MOST_ATTEMPTS: Final = 3  # of a step whose worker dies each time
+MOST_STAGES_LOST: Final = 5
+OVER: Final = "the execution has ended"
 LOST: Final = "Its worker was lost: it stopped renewing its lease"
 
 logger = logging.getLogger(__name__)
 One = TypeVar("One")
 
 
+class _Seldom:
+    """What is looked at once in a rescue period, since it reads more."""
+
+    at = float("-inf")
+
+
 def look() -> int:
     """Carry on what nobody carries on; answers how much there was."""
+    late = env.rescue_seconds
     found = 0
-    found += _each(rows.orphans(most=MOST), _let_go)
-    found += _each(rows.to_cancel(most=MOST), _cancel)
-    found += _each(steps.overdue(unclaimed_seconds=env.rescue_seconds, most=MOST), _step)
-    found += _each(rows.overdue(unclaimed_seconds=env.rescue_seconds, most=MOST), _stage)
-    found += _each(rows.stuck(idle_seconds=IDLE_SECONDS, most=MOST), going_on.look)
-    monitor.tell_of_stalled(clock.now())
-    budget.close_expired()
+    for find, act in (
+        (partial(rows.orphans, most=MOST), _let_go),
+        (partial(rows.to_cancel, most=MOST), _stop),
+        (partial(rows.overdue, unclaimed_seconds=late, most=MOST), _stage),
+        (partial(rows.stuck, idle_seconds=IDLE_SECONDS, most=MOST), going_on.look),
+    ):
+        found += _part(find, act)
+    found += _part(partial(steps.overdue, unclaimed_seconds=late, most=MOST), _step)
+    if time.monotonic() - _Seldom.at >= late:
+        _Seldom.at = time.monotonic()
+        monitor.tell_of_stalled(clock.now())
+        budget.close_expired()
     return found + places.give_all(most=MOST)
 
 
-def _each(found: Iterable[One], act: Callable[[One], None]) -> int:
+def _part(find: Callable[[], Iterable[One]], act: Callable[[One], None]) -> int:
+    """One kind of finding; what goes wrong with it, or with one of it, stops no other."""
     count = 0
-    for one in found:
-        count += 1
-        try:
-            act(one)
-        except LostRace:
-            continue
-        except Exception as error:
-            if is_of_the_database(error):
-                raise
-            # One cycle that cannot be carried on must not keep the others from it.
-            logger.exception("A cycle could not be carried on: %s", one)
+    try:
+        for one in find():
+            count += 1
+            _try(act, one)
+    except Exception as error:
+        if is_away(error):
+            raise
+        logger.exception("Cycles could not be looked after")
     return count
+
+
+def _try(act: Callable[[One], None], one: One) -> None:
+    try:
+        act(one)
+    except LostRace:
+        return
+    except Exception as error:
+        if is_away(error):
+            raise
+        logger.exception("A cycle could not be carried on: %s", one)
 
 
 def _let_go(cycle_id: UUID) -> None:
@@ -71,35 +97,54 @@ def _let_go(cycle_id: UUID) -> None:
     ending.close(cycle, CycleStatus.CANCELLED if is_cancelled else CycleStatus.FAILED)
 
 
-def _cancel(cycle_id: UUID) -> None:
+def _stop(cycle_id: UUID) -> None:
     cycle = rows.find(cycle_id)
-    ending.stop(cycle)
+    if cycle.deadline < clock.now() or holder.of(cycle).cancel_requested:
+        ending.stop(cycle)
 
 
 def _stage(cycle_id: UUID) -> None:
-    if rows.send_again(cycle_id, unclaimed_seconds=env.rescue_seconds):
-        canvas.stage(rows.find(cycle_id))
+    if not rows.send_again(cycle_id, unclaimed_seconds=env.rescue_seconds):
+        return
+    cycle = rows.find(cycle_id)
+    if cycle.redriven > MOST_STAGES_LOST:
+        ending.fail(cycle, WorkerLost(f"{LOST}, {cycle.redriven} times in one stage"))
+    else:
+        canvas.stage(cycle)
 
 
 def _step(found: Overdue) -> None:
     cycle = Cycle.objects.filter(execution_id=found.execution_id).first()
     if cycle is None:
         return
-    if found.status == StepStatus.QUEUED:
-        if steps.send_again([found.id], unclaimed_seconds=env.rescue_seconds):
-            canvas.wave(cycle, [found.id])
-        return
-    assert found.lease_token is not None
     with transaction.atomic():
         locked = rows.lock(cycle.id)
-        if found.attempt < MOST_ATTEMPTS:
-            steps.hand_back(found.id, found.lease_token, reason=LOST)
-            follow = going_on.Follow([found.id])
-        else:
-            steps.finish(_held(found), End(StepStatus.FAILED, reason=LOST, error_class="lost"))
-            follow = going_on.after(locked)
+        follow = _move(locked, found)
     events.announce()
     going_on.send(locked, follow)
+
+
+def _move(cycle: Cycle, found: Overdue) -> going_on.Follow:
+    """In the caller's transaction, the cycle locked: what becomes of a step that needs somebody."""
+    is_over = cycle.status != CycleStatus.RUNNING
+    if found.status == StepStatus.QUEUED:
+        if is_over:
+            reasons = {found.id: OVER}
+            steps.end_unstarted(found.execution_id, reasons, status=StepStatus.CANCELLED)
+            return going_on.NOTHING
+        return going_on.Follow(steps.send_again([found.id], unclaimed_seconds=env.rescue_seconds))
+    assert found.lease_token is not None
+    if is_over:
+        steps.finish(_held(found), End(StepStatus.CANCELLED, reason=OVER))
+        return going_on.NOTHING
+    if found.attempt < MOST_ATTEMPTS and not found.must_not_repeat:
+        steps.hand_back(found.id, found.lease_token, reason=LOST)
+        return going_on.Follow([found.id])
+    told = {"error": LOST, "may_repeat": False if found.must_not_repeat else None}
+    failed = End(StepStatus.FAILED, reason=LOST, error_class=ErrorClass.LOST, result=told)
+    steps.finish(_held(found), failed)
+    events.emit([running.event("step:failed", cycle, _held(found), reason=LOST)])
+    return going_on.after(cycle)
 
 
 def _held(found: Overdue) -> HeldStep:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from django.db import InterfaceError, OperationalError
+
 from agents_app.agent_config import AgentConfig
 from agents_app.context import RunContext
-from agents_app.cycle import begin
 from agents_app.handlers.base import Context, HandedOver, Handler
+from agents_app.interfaces.executor import Task
+from agents_app.interfaces.handler import AgentTaskHandler
+from errors_app.taxonomy import ErrorClass, HandlerError
 
 
 class Agent(Handler[AgentConfig]):
@@ -17,5 +21,12 @@ class Agent(Handler[AgentConfig]):
     def run(self, context: Context[AgentConfig]) -> HandedOver:
         """Begin the cycle, or go on with the one that an earlier attempt began."""
         assert isinstance(context, RunContext)  # a cycle needs the lease, not only its context
-        begin.begin(context.claimed, context.config)
+        try:
+            AgentTaskHandler().handle_task(Task(context.claimed, context.config))
+        except (OperationalError, InterfaceError) as error:
+            raise HandlerError(
+                f"The cycle could not be begun, and nothing was called: {error}",
+                error_class=ErrorClass.TRANSIENT,
+                may_repeat=True,
+            ) from error
         return HandedOver()

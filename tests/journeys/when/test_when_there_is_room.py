@@ -19,13 +19,15 @@ pytestmark = pytest.mark.journey
 
 MINUTE = timedelta(minutes=1)
 MOST_OF_LOAD = 40
+SCRIBE = {"goal": "write it down", "endpoints": ["nowhere"], "agent": "scribe"}
 KINDS: dict[str, dict[str, Any]] = {
     "queue:high": {"priority": "high"},
-    "agent:scribe": {"task_type": "agent", "act": {"agent": "scribe"}},
+    "agent:scribe": {"task_type": "agent", "act": SCRIBE},
     "task:slow": {"task_type": "slow"},
     "key:tenant:acme": {"limit_key": "tenant:{tenant}"},
 }
 ACME = {"tenant": "acme"}
+ENDS = {"agent:scribe": "failed"}  # it runs, and has neither a model nor an endpoint to call
 
 
 @pytest.fixture(autouse=True)
@@ -68,8 +70,8 @@ def test_each_kind_of_limit_holds_its_own_work_until_it_is_raised(
         door.patch(place, {"max_concurrent": 1})
 
     assert holding == {key: (f"limit:{key}", True) for key in KINDS}
-    for one in waiting.values():
-        reaches(system, one["execution_id"], "completed")
+    for key, one in waiting.items():
+        reaches(system, one["execution_id"], ENDS.get(key, "completed"))
 
 
 def test_a_limit_of_the_whole_system_holds_all_until_it_is_lifted(
