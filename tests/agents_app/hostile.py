@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -35,7 +36,7 @@ class Hostile:
         with client:
             client.settimeout(5)
             try:
-                self.requests.append(client.recv(65536))
+                self.requests.append(_request(client))
                 self._answer(client, self._over)
             except OSError:
                 return
@@ -46,6 +47,30 @@ class Hostile:
         self._listener.close()
         for thread in self._threads:
             thread.join(10)
+
+
+def _request(client: socket.socket) -> bytes:
+    """The whole request: what is closed with something unread resets the connection."""
+    request = client.recv(65536)
+    client.settimeout(0.5)  # what comes later is no HTTP
+    try:
+        while request and not _is_whole(request):
+            more = client.recv(65536)
+            if not more:
+                break
+            request += more
+    except TimeoutError:
+        pass
+    client.settimeout(5)
+    return request
+
+
+def _is_whole(request: bytes) -> bool:
+    head, ends, body = request.partition(b"\r\n\r\n")
+    if not ends:
+        return False
+    found = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
+    return len(body) >= (int(found[1]) if found else 0)
 
 
 @contextmanager

@@ -124,3 +124,9 @@ def is_joined() -> bool:
     """True once a feed stands in the group that the bell rings."""
     with redis.Redis.from_url(settings.REDIS_CHANNELS_URL) as server:
         return bool(server.zcard(f"asgi:group:{GROUP}"))
+
+
+def forget_members() -> None:
+    """Nobody stands in the group: a feed that ended while it joined may be left there."""
+    with redis.Redis.from_url(settings.REDIS_CHANNELS_URL) as server:
+        server.delete(f"asgi:group:{GROUP}")

@@ -13,9 +13,22 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 
 from executions_app import events, feed
-from tests.executions_app.live_client import connected, event, is_joined, record, sign_in, until
+from tests.executions_app.live_client import (
+    connected,
+    event,
+    forget_members,
+    is_joined,
+    record,
+    sign_in,
+    until,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_left_in_the_group() -> None:
+    forget_members()
 
 
 @pytest.fixture

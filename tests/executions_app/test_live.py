@@ -7,9 +7,21 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.models import User
 
 from executions_app import live
-from tests.executions_app.live_client import connected, event, is_joined, sign_in, until
+from tests.executions_app.live_client import (
+    connected,
+    event,
+    forget_members,
+    is_joined,
+    sign_in,
+    until,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_left_in_the_group() -> None:
+    forget_members()
 
 
 @pytest.fixture

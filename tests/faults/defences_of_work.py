@@ -31,8 +31,9 @@ OF_WORK: Final = (
         "what is not sent, or not taken, in a cycle is sent again",
         CYCLES + "steps_whose_messages_are_lost_are_sent_again",
         "agents_app/cycle/watchdog.py",
-        "        if steps.send_again([found.id], unclaimed_seconds=env.rescue_seconds):\n",
-        "        if False:\n",
+        "return going_on.Follow("
+        "steps.send_again([found.id], unclaimed_seconds=env.rescue_seconds))",
+        "return going_on.NOTHING",
     ),
     Defence(
         "an outcome is stored only under the lease that it was made under",
