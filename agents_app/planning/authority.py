@@ -41,9 +41,6 @@ class Rights:
         return tuple(name for kind, name in self.open if kind == target)
 
 
-NO_RIGHTS: Final = Rights(open=MappingProxyType({}), withheld=MappingProxyType({}))
-
-
 def grant(
     registered: Iterable[Offer],
     *,
