@@ -52,8 +52,8 @@ PROCESSES := journey or fault or browser or benchmark
 test: setup  ## all tests: unit, journeys, browser, smoke faults; ARGS='tests/some/path'
 ifeq ($(strip $(ARGS)),)
 	@red=0; \
-	$(RUN) -m pytest -n 2 -m 'not ($(PROCESSES) or long)' || red=1; \
-	$(RUN) -m pytest -n 2 -m '($(PROCESSES)) and not long' || red=1; \
+	$(RUN) -m pytest -n 2 -m 'not ($(PROCESSES) or long)' --durations 10 || red=1; \
+	$(RUN) -m pytest -n 2 -m '($(PROCESSES)) and not long' --durations 25 || red=1; \
 	exit $$red
 else
 	@exec $(RUN) -m pytest $(ARGS)

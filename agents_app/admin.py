@@ -1,7 +1,7 @@
-"""What the AI did, in the admin: cycles, calls of models and memories; read-only.
+"""What the AI did, in the admin: cycles and calls of models; read-only.
 
-What people set (credentials, providers, agents, endpoints) is registered on the floor above, whose
-forms it shares.
+What people set (credentials, providers, agents, endpoints, what agents are told) is registered on
+the floor above, whose forms it shares.
 """
 
 from __future__ import annotations
@@ -10,10 +10,18 @@ from typing import Any, ClassVar
 
 from django.contrib import admin
 
-from agents_app.models import Cycle, CycleStage, CycleStatus, Memory, ModelCall, Reservation, Tier
+from agents_app.models import (
+    Cycle,
+    CycleStage,
+    CycleStatus,
+    ModelCall,
+    PlanApproval,
+    Reservation,
+    Tier,
+)
 from agents_app.models_cycles import CallStatus, Phase
-from agents_app.models_memory import MemoryKind
 from executions_app.admin_records import RecordAdmin, Rows, Since, one_of
+from executions_app.states import ApprovalStatus
 
 
 class OfOwnerAdmin(RecordAdmin):
@@ -44,6 +52,18 @@ class CycleAdmin(OfOwnerAdmin):
         return row.prompt_tokens + row.completion_tokens
 
 
+@admin.register(PlanApproval)
+class PlanApprovalAdmin(OfOwnerAdmin):
+    list_display = (
+        "created_at", "execution_id", "status", "asked_for", "expires_at", "decided_by",
+        "decided_at", "reason",
+    )  # fmt: skip
+    list_filter: ClassVar[Any] = (Since, one_of("status", ApprovalStatus))
+    list_select_related = ("decided_by",)
+    search_fields = ("=execution_id", "=schedule_id", "=cycle_id", "=id")
+    search_help_text = "the id of an execution, a schedule, a cycle or a plan"
+
+
 @admin.register(ModelCall)
 class ModelCallAdmin(OfOwnerAdmin):
     list_display = (
@@ -62,19 +82,6 @@ class ModelCallAdmin(OfOwnerAdmin):
     def tokens(self, row: ModelCall) -> str:
         counted = row.prompt_tokens + row.completion_tokens
         return f"about {counted}" if row.is_estimated else str(counted)
-
-
-@admin.register(Memory)
-class MemoryAdmin(OfOwnerAdmin):
-    list_display = ("created_at", "agent", "kind", "shown", "schedule_id", "execution_id")
-    list_filter: ClassVar[Any] = (Since, one_of("kind", MemoryKind))
-    list_select_related = ("agent",)
-    search_fields = ("=execution_id", "=schedule_id", "agent__name")
-    exclude = ("embedding",)
-
-    @admin.display(description="text")
-    def shown(self, row: Memory) -> str:
-        return row.text[:120]
 
 
 @admin.register(Reservation)

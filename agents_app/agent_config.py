@@ -47,6 +47,7 @@ class AgentConfig(BaseModel):
     strategy: Literal["auto", "sequential", "parallel", "dependency"] = "auto"
     max_parallel: Annotated[int, Field(ge=1, le=50)] = 5
     autonomy: Literal["off", "shadow", "propose", "auto"] = "off"
+    approve_plan: Literal["never", "always", "unsafe"] = "never"
     strict: bool = False
     analyse: bool = False
     min_interval_ms: Annotated[int, Field(ge=1_000, le=YEAR_MS)] = 60_000

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -139,10 +139,10 @@ def reserve(
 ) -> UUID:
     """Set so much aside in all of these scopes, for `seconds`; raises BudgetSpent.
 
-    A transaction of its own: nothing is held while a model is asked.
+    Committed at once: nothing is held while a model is asked.
     """
     narrow = [one for one in limits if one.is_limited]
-    with transaction.atomic():
+    with transaction.atomic() if narrow else nullcontext():
         if narrow:
             holding.lock(LOCK_SPACE, sorted({_number(one.scope) for one in narrow}))
         with connection.cursor() as cursor:
@@ -150,7 +150,6 @@ def reserve(
             row = cursor.fetchone()
         if row is None:
             raise _spent(narrow, tokens=tokens, usd=usd)
-    connections.let_go()
     reservation: UUID = row[0]
     return reservation
 

@@ -153,7 +153,7 @@ def _request(endpoint: Snapshot, call: Call) -> tuple[http.Request, Redaction]:
     parameters = dict(call.parameters)
     _check_parameters(endpoint, parameters)
     url, left = calling_address.filled(endpoint.url, parameters)
-    carried = calling_secrets.carried(endpoint.headers, owner_id=endpoint.owner_id)
+    carried = calling_secrets.carried(endpoint.headers, owner_id=endpoint.owner_id, url=url)
     sends_body = endpoint.method in statuses.WITH_BODY
     query = {} if sends_body else {name: one for name, one in left.items() if one is not None}
     calling_address.check_query(endpoint.url, query | carried.query)

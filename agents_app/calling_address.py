@@ -38,7 +38,7 @@ def checked(url: str) -> str:
     plain = parts.netloc + _PLACEHOLDER.sub("", parts.path) + parts.query
     if "{" in plain or "}" in plain:
         raise ValueError("{name} may stand in the path of the URL only, and must name a parameter")
-    target(_PLACEHOLDER.sub(_STANDS_FOR_ANY, url))
+    target(example(url))
     return url
 
 
@@ -52,8 +52,12 @@ def breaker_key(url: str) -> str:
 
     All who have registered the same address share one, whoever they are.
     """
-    at = target(_PLACEHOLDER.sub(_STANDS_FOR_ANY, url))
-    return bounded(f"{at.origin_url}{urlsplit(url).path}")
+    return bounded(f"{target(example(url)).origin_url}{urlsplit(url).path}")
+
+
+def example(url: str) -> str:
+    """The URL with something in place of its parameters; where it leads is where all calls go."""
+    return _PLACEHOLDER.sub(_STANDS_FOR_ANY, url)
 
 
 def filled(url: str, parameters: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

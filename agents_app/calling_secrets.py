@@ -14,9 +14,10 @@ from typing import Annotated, assert_never
 from django.db.models import F, Q
 from pydantic import BaseModel, ConfigDict, Field
 
-from agents_app import connections
+from agents_app import connections, credential_hosts
 from agents_app.calling_redaction import Redaction
 from agents_app.clients import http
+from agents_app.clients.outgoing import Target, target
 from agents_app.models import Credential
 from agents_app.models_objects import CredentialKind
 from errors_app.taxonomy import ErrorClass, HandlerError
@@ -57,8 +58,11 @@ def checked_headers(headers: Headers) -> Headers:
     return headers
 
 
-def carried(headers: Headers, *, owner_id: int) -> Carried:
-    """The headers with their credentials in; raises HandlerError (permanent) if one is missing."""
+def carried(headers: Headers, *, owner_id: int, url: str) -> Carried:
+    """The headers with their credentials in, for a request that goes to `url`.
+
+    Raises HandlerError (permanent) if one is missing or must not go there.
+    """
     wanted = {
         name: value.credential for name, value in headers.items() if not isinstance(value, str)
     }
@@ -70,6 +74,7 @@ def carried(headers: Headers, *, owner_id: int) -> Carried:
         credential = found.get(credential_name)
         if credential is None:
             raise _unusable(credential_name, "there is none of this name for the endpoint's owner")
+        _check_host(credential, target(url))
         _place(credential, name, headers=plain, query=query, secrets=secrets)
     return Carried(plain, query, Redaction(secrets))
 
@@ -88,6 +93,12 @@ def _found(names: Iterable[str], *, owner_id: int) -> dict[str, Credential]:
         return {row.name: row for row in rows}
     finally:
         connections.let_go()
+
+
+def _check_host(credential: Credential, at: Target) -> None:
+    is_shared = credential.owner_id is None
+    if problem := credential_hosts.problem(credential.hosts, at, is_shared=is_shared):
+        raise _unusable(credential.name, problem)
 
 
 def _place(

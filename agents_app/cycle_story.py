@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
+from agents_app.cycle import approval_rows
 from agents_app.models import Agent, Cycle, ModelCall
+from agents_app.models_cycles import Phase
 from agents_app.tiers import Tiered
 from executions_app.models import Step
 from executions_app.shapes import MILLISECOND
 
-STAGES: Final = ("analyse", "plan", "execute", "summarise", "schedule")
+STAGES: Final = ("plan", "execute", "summarise", "schedule")
 MOST_CALLS: Final = 500
 MOST_STEPS: Final = 1_000
 SHOWN_OF_CYCLES: Final = (
@@ -64,7 +66,8 @@ def of_execution(execution_id: UUID) -> Story | None:
     agent = None
     if cycle.agent_id is not None:
         agent = Agent.objects.filter(id=cycle.agent_id).values_list("name", flat=True).first()
-    calls = ModelCall.objects.filter(execution_id=execution_id).defer("request", "response")
+    rows = ModelCall.objects.filter(execution_id=execution_id).exclude(phase=Phase.REPLAY)
+    calls = rows.defer("request", "response", "grounds")
     return Story(cycle, agent, steps(execution_id), list(calls.order_by("id")[:MOST_CALLS]))
 
 
@@ -83,10 +86,18 @@ def document(story: Story) -> dict[str, Any]:
         "stages": story.stages,
         "tier": cycle.tier or None,
         "is_lower_tier": story.tiered.is_lower,
+        "approval": _approval(cycle),
         "steps": [step(one) for one in story.steps],
         "calls": [call(one) for one in story.calls],
         "repairs": story.repairs,
     }
+
+
+def _approval(cycle: Cycle) -> dict[str, Any] | None:
+    latest = approval_rows.latest(cycle.execution_id)
+    if latest is None:
+        return None
+    return {"id": latest.id, "status": latest.status, "expires_at": latest.expires_at}
 
 
 def step(row: Step) -> dict[str, Any]:

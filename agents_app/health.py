@@ -1,8 +1,9 @@
 """Whether agents and providers do their work: who fails three times in a row is left out a while.
 
-`unhealthy_until` says until when; the pause doubles with each further failure. Once it is over,
-one cycle may try (`probe`), and is taken to fail until it says otherwise: the next pause begins
-with it, so that nobody else tries at the same time, also if it is never heard of again.
+`unhealthy_until` says until when; the pause (LLM_PAUSE_SECONDS) doubles with each further failure,
+up to LLM_PAUSE_MAX_SECONDS. Once it is over, one cycle may try (`probe`), and is taken to fail
+until it says otherwise: the next pause begins with it, so that nobody else tries at the same time,
+also if it is never heard of again.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.db import connection, transaction
+from django.db.models.functions import Now
 
+from agents_app import tiers
 from agents_app.clients.llm_errors import ModelNotConfigured
 from agents_app.models import Agent, Provider
 from agents_app.objects import providers
@@ -59,6 +62,14 @@ UPDATE {{table}} s SET failures_in_row = 0, unhealthy_until = NULL, last_success
 FROM before WHERE s.id = before.id
 RETURNING s.name, 0, s.unhealthy_until, '', before.unhealthy_until IS NOT NULL
 """  # noqa: S608  constants, and the table of a model
+IS_NOTED: Final = " AND ".join(
+    f"""NOT EXISTS (
+        SELECT FROM {table} WHERE id = %({noun})s AND (failures_in_row > 0 OR coalesce(
+            last_success_at < now() - interval '{SUCCESSES_NOTED_SECONDS} seconds', true
+        ))
+    )"""
+    for table, noun in ((TABLES[kind], NOUNS[kind]) for kind in TABLES)
+)
 PROBE: Final = f"""
 UPDATE {{table}} SET failures_in_row = failures_in_row + 1,
     unhealthy_until = now() + {PAUSE.format(count="(failures_in_row + 1)")}
@@ -84,7 +95,7 @@ CROSS JOIN LATERAL (
 ) AS busy
 CROSS JOIN LATERAL (
     SELECT count(*) AS cycles, count(*) FILTER (
-        WHERE status = 'completed' AND tier IN ('model', 'other_provider')
+        WHERE status = 'completed' AND tier = ANY(%(by_a_model)s)
     ) AS successes
     FROM (
         SELECT status, tier FROM cycles WHERE agent_id = a.id AND status <> 'running'
@@ -131,8 +142,7 @@ def asked(agent: Agent, provider: Provider, *, error: Exception | None = None) -
     """
     match error:
         case None:
-            noted(provider.id, ok=True)
-            noted(agent.id, ok=True)
+            _both_are_well(agent, provider)
         case ModelNotConfigured():
             return
         case JobExecutionError(error_class=ErrorClass.TRANSIENT | ErrorClass.TIMEOUT):
@@ -142,6 +152,16 @@ def asked(agent: Agent, provider: Provider, *, error: Exception | None = None) -
             noted(agent.id, ok=False, error=str(error))
         case JobExecutionError(error_class=ErrorClass.PERMANENT):
             noted(agent.id, ok=False, error=str(error))
+
+
+def _both_are_well(agent: Agent, provider: Provider) -> None:
+    """Mostly that is known: then nothing is written."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {IS_NOTED}", {"agent": agent.id, "provider": provider.id})
+        ((is_known,),) = cursor.fetchall()
+    if not is_known:
+        noted(provider.id, ok=True)
+        noted(agent.id, ok=True)
 
 
 def probe(kind: type[Subject], id_: UUID) -> bool:
@@ -155,26 +175,32 @@ def to_ask(provider: Provider) -> list[Provider]:
     Those that are switched off or left out are not among them. One whose pause is over is, for one
     caller.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(CHAIN, {"id": provider.id})
-        depth = dict(cursor.fetchall())
-        cursor.execute("SELECT now()")
-        now = cursor.fetchone()[0]
+    depth = _chain(provider)
     up = Provider.objects.filter(providers.available(), id__in=depth)
-    rows = up.select_related("credential")
+    rows = up.select_related("credential").annotate(looked_at=Now())
     found: list[Provider] = []
     for one in sorted(rows, key=lambda one: depth[one.id]):
-        is_left_out = one.unhealthy_until is not None
-        if is_left_out and (one.unhealthy_until > now or found or not probe(Provider, one.id)):
+        until, now = one.unhealthy_until, one.looked_at
+        if until is not None and (until > now or found or not probe(Provider, one.id)):
             continue
         found.append(one)
     return found
 
 
+def _chain(provider: Provider) -> dict[UUID, int]:
+    """It and who stands in for it, and for how many each stands in."""
+    if provider.fallback_provider_id is None:
+        return {provider.id: 0}
+    with connection.cursor() as cursor:
+        cursor.execute(CHAIN, {"id": provider.id})
+        return dict(cursor.fetchall())
+
+
 def figures(agents: Sequence[Agent]) -> dict[UUID, Figures]:
     """How these agents are doing, in one statement."""
     with connection.cursor() as cursor:
-        cursor.execute(FIGURES, {"ids": [one.id for one in agents]})
+        ids, by_a_model = [one.id for one in agents], sorted(tiers.BY_A_MODEL)
+        cursor.execute(FIGURES, {"ids": ids, "by_a_model": by_a_model})
         return {
             id_: Figures(used, cycles, round(successes / cycles, 4) if cycles else None)
             for id_, used, cycles, successes in cursor.fetchall()

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from prometheus_client.metrics_core import Metric
 
-from agents_app.interfaces import monitor
+from agents_app.cycle import monitor
 from agents_app.objects import environment
 from agents_app.planning import malformed
 from agents_app.selection_statements import IS_UP, KNOWN, WORKING, standing
@@ -44,7 +44,8 @@ SELECT stage, count(*) FROM (
 ENDED: Final = f"""
 WITH recent AS (
     SELECT id, status, tier, timings FROM cycles
-    WHERE id >= %(since)s AND status <> 'running' ORDER BY id DESC LIMIT {MOST_COUNTED}
+    WHERE id >= %(since)s AND status NOT IN ('running', 'waiting')
+    ORDER BY id DESC LIMIT {MOST_COUNTED}
 )
 SELECT 'tier', tier, status, count(*), NULL, NULL, NULL FROM recent GROUP BY tier, status
 UNION ALL

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from agents_app.models_approvals import PlanApproval as PlanApproval
 from agents_app.models_cycles import Cycle as Cycle
 from agents_app.models_cycles import CycleStage as CycleStage
 from agents_app.models_cycles import CycleStatus as CycleStatus

@@ -29,7 +29,10 @@ class CycleStage(StrEnum):
 
 
 class CycleStatus(StrEnum):
+    """`waiting`: for a person to approve its plan, or approved and not taken up yet."""
+
     RUNNING = "running"
+    WAITING = "waiting"
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -54,6 +57,7 @@ class Phase(StrEnum):
     SUMMARISE = "summarise"
     SCHEDULE = "schedule"
     LLM = "llm"
+    EMBED = "embed"
     PROBE = "probe"
     REPLAY = "replay"
 
@@ -102,7 +106,12 @@ class Cycle(models.Model):
     cost_usd = models.DecimalField(max_digits=14, decimal_places=6, default=0)
     timings = models.JSONField(default=dict, help_text="{stage: milliseconds}")
     redriven = models.IntegerField(default=0)
-    started_at = models.DateTimeField(db_default=Now())
+    look_at = models.DateTimeField(
+        null=True, db_default=Now(), help_text="then a beat looks whether somebody carries it on"
+    )
+    started_at = models.DateTimeField(
+        db_default=Now(), help_text="when it was given an agent; until then, when it was made"
+    )
     completed_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(db_default=Now())
@@ -121,6 +130,17 @@ class Cycle(models.Model):
                 name="cycle_running",
                 fields=["stage", "agent_id"],
                 condition=models.Q(status="running"),
+            ),
+            # Those that wait for an agent apart, so that many of them are in nobody's way.
+            models.Index(
+                name="cycle_to_look_at",
+                fields=["look_at"],
+                condition=models.Q(look_at__isnull=False) & ~models.Q(stage="wait"),
+            ),
+            models.Index(
+                name="cycle_waiting_to_look_at",
+                fields=["look_at"],
+                condition=models.Q(look_at__isnull=False, stage="wait"),
             ),
             models.Index(
                 name="cycle_advice_to_take",
@@ -154,6 +174,8 @@ class ModelCall(models.Model):
     mode = models.TextField(default="")
     request = models.JSONField(default=list, help_text="the messages, scrubbed and cut")
     response = models.TextField(default="", help_text="scrubbed and cut")
+    finish_reason = models.TextField(default="", db_default="", help_text="why the answer ended")
+    grounds = models.JSONField(null=True, help_text="what the answer was checked against")
     status = models.TextField()
     failure_class = models.TextField(default="", help_text="of the error taxonomy")
     failure = models.TextField(default="")

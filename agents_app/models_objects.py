@@ -54,6 +54,13 @@ class Credential(models.Model):
     parameter = models.TextField(
         default="", blank=True, help_text="the header or query parameter that carries it"
     )
+    hosts = ArrayField(
+        models.TextField(),
+        default=list,
+        db_default=[],
+        blank=True,
+        help_text="where it may travel; empty: anywhere, which a shared one may not",
+    )
     value = models.TextField(help_text="encrypted by FIELD_ENCRYPTION_KEYS")
     rotated_at = models.DateTimeField(db_default=Now())
     created_at = models.DateTimeField(db_default=Now())

@@ -1,4 +1,4 @@
-"""The page of agents, which plan and carry out cycles: their room, their health, what they cost."""
+"""The page of agents, which plan and carry out cycles: room, health, cost, how they decide."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-from django.contrib.auth.models import User
 from django.db.models import F, Sum
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from agents_app import health
+from agents_app import health, scores
 from agents_app.clients import llm
 from agents_app.models import Agent, Cycle
 from agents_app.objects import agents, defaults, drafts, standing
 from agents_app.objects.standing import Standing
+from agents_app.scores import Score
 from executions_app import clock, ids, pages, permissions
 from executions_app.api.pagination import Ordering
 from executions_app.audit import Actor
@@ -32,7 +32,7 @@ TEST_SECONDS: Final = 10.0
 @require_safe
 @pages.signed_in
 def listing(request: HttpRequest) -> HttpResponse:
-    """`/agents`: for everybody; the costs are of one's own cycles, for operators of all."""
+    """`/agents`: for everybody; costs and decisions of one's own cycles, for operators of all."""
     name = "agents_live" if pages.is_fragment(request) else "agents"
     return render(request, f"agents_app/{name}.html", _context(request))
 
@@ -72,15 +72,17 @@ def _test(agent: Agent, *, actor: Actor) -> None:
 def _context(request: HttpRequest) -> dict[str, Any]:
     defaults.ensure()
     now, user = clock.now(), pages.user_of(request)
+    owner_id = None if permissions.is_operator(user) else user.pk
     page = pages.page_of(agents.with_use(), request, ordering=BY_NAME)
     found = standing.of(page.rows, now=now)
     figures = health.figures(page.rows) if page.rows else {}
-    spent = _spent(page.rows, user, now=now)
+    spent = _spent(page.rows, owner_id=owner_id, now=now)
+    fared = scores.of(page.rows, owner_id=owner_id)
     return {
         "now": now,
         "page": page,
-        "is_operator": permissions.is_operator(user),
-        "agents": [_row(one, figures, spent) for one in found],
+        "is_operator": owner_id is None,
+        "agents": [_row(one, figures, spent) | _fared(fared[one.agent.id]) for one in found],
         "used": sum(one.capacity.used for one in found),
         "room": sum(one.capacity.max for one in found),
     }
@@ -104,15 +106,23 @@ def _row(
     }
 
 
+def _fared(score: Score) -> dict[str, Any]:
+    counted = [f"{number} {word}" for word, number in sorted(score.autonomy.items())]
+    told = [f"{number} {word}" for word, number in score.others]
+    if score.followed:
+        told.append(f"{score.well} of {score.followed} next runs went well")
+    return {"score": score, "autonomy": ", ".join(counted), "decided": ", ".join(told)}
+
+
 def _spent(
-    rows: Sequence[Agent], user: User, *, now: datetime
+    rows: Sequence[Agent], *, owner_id: int | None, now: datetime
 ) -> dict[UUID | None, tuple[int, Decimal]]:
-    """Tokens and money of the last 24 hours, per agent, as far as the user may know of them."""
+    """Tokens and money of the last 24 hours, per agent; with `owner_id` only of that user's."""
     cycles = Cycle.objects.filter(
         agent_id__in=[one.id for one in rows], id__gte=ids.floor(now - LATELY)
     )
-    if not permissions.is_operator(user):
-        cycles = cycles.filter(owner_id=user.pk)
+    if owner_id is not None:
+        cycles = cycles.filter(owner_id=owner_id)
     counted = F("prompt_tokens") + F("completion_tokens")
     sums = cycles.values("agent_id").annotate(tokens=Sum(counted), usd=Sum("cost_usd"))
     return {one["agent_id"]: (one["tokens"], one["usd"]) for one in sums}

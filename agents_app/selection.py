@@ -197,11 +197,11 @@ def _served(*, agent_id: UUID | None, limit: int) -> list[UUID]:
     found: list[UUID] = []
     after: UUID | None = None
     size = min(PAGE, FIRST_PAGE * limit)  # mostly the first ones fit
-    while _rows(statements.HAS_ROOM, {"agent": agent_id})[0][0]:
-        page = [row[0] for row in _rows(statements.PAGE, {"after": after, "most": size})]
-        if page:
-            words = {"page": page, "agent": agent_id, "limit": limit - len(found)}
-            found += [row[0] for row in _rows(statements.SERVED, words)]
+    while page := [row[0] for row in _rows(statements.PAGE, {"after": after, "most": size})]:
+        if not _rows(statements.HAS_ROOM, {"agent": agent_id})[0][0]:
+            break
+        words = {"page": page, "agent": agent_id, "limit": limit - len(found)}
+        found += [row[0] for row in _rows(statements.SERVED, words)]
         if len(page) < size or len(found) >= limit:
             break
         after, size = page[-1], PAGE

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from config.env import env
+
 WORKING: Final = "status = 'running' AND stage IN ('plan', 'execute', 'summarise', 'schedule')"
 MOST_STAND_INS: Final = 4
 """Of a stand-in's stand-in's stand-in the chain ends here, also where it bites its tail."""
 PAUSE: Final = (
-    "least(600, 60 * power(2, greatest(0, least(10, {count} - 3)))) * interval '1 second'"
+    f"least({env.llm_pause_max_seconds}, {env.llm_pause_seconds}"
+    " * power(2, greatest(0, least(30, {count} - 3)))) * interval '1 second'"
 )
 """How long something is left out that has failed `count` times in a row, three or more."""
 
@@ -79,7 +82,8 @@ FOR NO KEY UPDATE OF a {{waiting}}
 BEST_UNLOCKED: Final = BEST.format(waiting="SKIP LOCKED")
 BEST_AWAITED: Final = BEST.format(waiting="")
 CLAIM: Final = f"""
-UPDATE cycles SET agent_id = %(agent)s, stage = %(stage)s, updated_at = now()
+UPDATE cycles SET agent_id = %(agent)s, stage = %(stage)s, updated_at = now(),
+    started_at = CASE tier WHEN '' THEN clock_timestamp() ELSE started_at END
 WHERE id = %(cycle)s AND status = 'running' AND stage <> 'done'
     AND (SELECT count(*) FROM cycles o WHERE {WORKING} AND o.agent_id = %(agent)s)
         < (SELECT max_concurrent FROM agents WHERE id = %(agent)s)

@@ -1,4 +1,7 @@
-"""Whether a cycle has used far more tokens than those before it: a loop, or a prompt that grew."""
+"""Whether a cycle has used far more tokens than those before it: a loop, or a prompt that grew.
+
+What counts as a spike is the default of the alert rules of that kind.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,11 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from agents_app.models import Cycle, CycleStatus
+from errors_app.alerting.kinds import TokenSpike
 from executions_app import events
 
-FACTOR: Final = 3.0
-LEAST_EARLIER: Final = 5
-TRAIL: Final = 20
-LEAST_TOKENS: Final = 1_000  # below, three times as many are no news
+USUAL: Final = TokenSpike()
+UNENDED: Final = (CycleStatus.RUNNING, CycleStatus.WAITING)
 
 logger = logging.getLogger(__name__)
 
@@ -36,16 +38,16 @@ class Spike:
         return f"{self.tokens} tokens were used, {self.times:.1f} times the usual {self.usual:.0f}"
 
 
-def spike(tokens: int, earlier: Sequence[int], *, factor: float = FACTOR) -> Spike | None:
-    """Whether `tokens` is more than `factor` times the mean of those before (pure).
+def spike(tokens: int, earlier: Sequence[int]) -> Spike | None:
+    """Whether `tokens` is several times the mean of those before (pure).
 
     Cycles that used none, because no model was asked, say nothing about what is usual.
     """
     telling = [one for one in earlier if one > 0]
-    if len(telling) < LEAST_EARLIER or tokens < LEAST_TOKENS:
+    if len(telling) < USUAL.min_cycles or tokens < USUAL.min_tokens:
         return None
     usual = sum(telling) / len(telling)
-    return Spike(tokens, usual) if tokens > factor * usual else None
+    return Spike(tokens, usual) if tokens > USUAL.factor * usual else None
 
 
 def analyse(cycle_id: UUID) -> Spike | None:
@@ -64,10 +66,12 @@ def analyse(cycle_id: UUID) -> Spike | None:
 
 def _earlier(cycle: Cycle) -> list[int]:
     rows = Cycle.objects.filter(schedule_id=cycle.schedule_id, id__lt=cycle.id)
-    rows = rows.exclude(status=CycleStatus.RUNNING).order_by("-id")
+    rows = rows.exclude(status__in=UNENDED).order_by("-id")
     return [
         prompt + completion
-        for prompt, completion in rows.values_list("prompt_tokens", "completion_tokens")[:TRAIL]
+        for prompt, completion in rows.values_list("prompt_tokens", "completion_tokens")[
+            : USUAL.trail
+        ]
     ]
 
 

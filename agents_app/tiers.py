@@ -22,6 +22,11 @@ WORDS: Final[Mapping[str, str]] = {
     Tier.BASELINE: "without a model: nothing but the schedule's own timing",
 }
 FULL: Final = frozenset({Tier.NONE.value, Tier.MODEL.value})
+"""Nothing to tell: the model that should plan did, or nobody has planned yet."""
+BY_A_MODEL: Final = frozenset({Tier.MODEL.value, Tier.OTHER_PROVIDER.value})
+"""A model made the plan, so it is asked in the later stages, too."""
+OF_A_MODEL: Final = BY_A_MODEL | {Tier.LAST_GOOD.value}
+"""The plan is a model's, be it that of an earlier run: what went well is worth doing again."""
 
 
 @dataclass(frozen=True, slots=True)

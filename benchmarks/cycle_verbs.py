@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from typing import Any, Final
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
@@ -37,7 +38,9 @@ def agent(*, model_url: str, endpoint_url: str, places: int) -> dict[str, Any]:
     for rows in (Agent, Provider, Endpoint, Credential):
         rows._default_manager.all().delete()  # noqa: SLF001  the manager whatever its name
     credentials.create(
-        {"name": NAME, "kind": "bearer", "value": "key"}, owner_id=None, actor=SYSTEM
+        {"name": NAME, "value": "key", "hosts": [urlsplit(model_url).netloc]},
+        owner_id=None,
+        actor=SYSTEM,
     )
     providers.create({"name": NAME, "base_url": model_url, "credential": NAME}, actor=SYSTEM)
     agents.create(

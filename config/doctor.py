@@ -22,6 +22,8 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Min
 from kombu.exceptions import OperationalError as BrokerError
 
+from agents_app import nearness
+from agents_app.objects import credentials, drafts
 from config import fit
 from config.celery import app
 from config.env import env
@@ -160,7 +162,7 @@ def _postgres() -> Verdict:
         number, name = cursor.fetchone()
     if number < OLDEST_POSTGRES:
         return Level.FAIL, f"PostgreSQL {name} is too old", "Use PostgreSQL 14 or newer"
-    return _good(f"PostgreSQL {name} answers")
+    return _good(f"PostgreSQL {name} answers, {nearness.means()}")
 
 
 def _migrations() -> Verdict:
@@ -231,6 +233,12 @@ def _lost_leases() -> Verdict:
     return _good("none is overdue")
 
 
+def _credentials() -> Verdict:
+    names, fix = drafts.named(credentials.unbound()), "Name the hosts that each may travel to"
+    fact = f"Shared, and may travel anywhere: {names}" if names else "shared ones name their hosts"
+    return (Level.WARN, fact, fix) if names else _good(fact)
+
+
 def _redis() -> Verdict:
     info: Any = queues.broker().info()
     version = tuple(int(part) for part in info["redis_version"].split(".")[:2])
@@ -283,6 +291,7 @@ OF_THE_TABLES: Final[dict[str, Check]] = {
     "leases": _lost_leases,
     "waiting": _queued,
     "alerts": _alerts,
+    "credentials": _credentials,
 }
 OF_REDIS: Final[dict[str, Check]] = {
     "eviction": _eviction,

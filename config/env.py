@@ -170,6 +170,15 @@ class Env(BaseSettings):
     llm_first_token_seconds: float = Field(
         20, ge=0.1, le=3600, description="until a model begins to answer"
     )
+    llm_pause_seconds: float = Field(
+        60,
+        ge=0.1,
+        le=86_400,
+        description="an agent or provider that fails three times in a row is left out so long",
+    )
+    llm_pause_max_seconds: float = Field(
+        600, ge=0.1, le=86_400, description="doubled by each further failure, up to this"
+    )
     llm_tokens_per_day: int = Field(
         0, ge=0, description="of all models together, by days of UTC; 0: no limit"
     )
@@ -186,6 +195,9 @@ class Env(BaseSettings):
         2, ge=0, le=10, description="a model is shown its invalid answer so often"
     )
     max_plan_steps: int = Field(50, ge=1, le=500)
+    plan_approval_seconds: float = Field(
+        86_400, ge=1, description="a plan that a person is asked about waits so long for an answer"
+    )
     conductor_base_url: Annotated[str, AfterValidator(_http)] = "http://localhost:3001"
     conductor_timeout: int = Field(300_000, ge=1, description="milliseconds")
     sentry_dsn: Annotated[str, AfterValidator(_sentry_dsn)] = Field(

@@ -68,6 +68,11 @@ def _time_problems(env: Env) -> Iterator[str]:
             f"LLM_FIRST_TOKEN_SECONDS: {env.llm_first_token_seconds:g} is more than "
             f"LLM_TIMEOUT_SECONDS ({env.llm_timeout_seconds:g}), the time of a whole answer"
         )
+    if env.llm_pause_seconds > env.llm_pause_max_seconds:
+        yield (
+            f"LLM_PAUSE_SECONDS: {env.llm_pause_seconds:g} is more than "
+            f"LLM_PAUSE_MAX_SECONDS ({env.llm_pause_max_seconds:g}), the longest pause"
+        )
     if env.scheduler_backoff_base > env.scheduler_backoff_max:
         yield (
             f"SCHEDULER_BACKOFF_BASE: {env.scheduler_backoff_base} ms is more than "

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from errors_app.models import DeadLetter, ErrorRecord
+from django.db.models import QuerySet, TextField
+from django.db.models.expressions import RawSQL
+
+from errors_app.models import SURVIVED, DeadLetter, ErrorRecord
 from executions_app.models import Event, Execution
 from executions_app.states import ExecutionStatus
 
@@ -51,13 +54,36 @@ def _of_error(record: ErrorRecord) -> dict[str, Any]:
     }
 
 
-def outlook(record: ErrorRecord) -> tuple[str | None, datetime | None]:
-    """What has become of the execution of an error, and when it is tried again if it is."""
-    if record.execution_id is None:
-        return None, None
-    executions = Execution.objects.filter(id=record.execution_id)
-    status, due_at = executions.values_list("status", "due_at").first() or (None, None)
-    return status, due_at if status == ExecutionStatus.PENDING else None
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What has become of the execution of an error; `tried_at`: when it is tried again, if it is.
+
+    `status` is None where retention has let it go, or there was none.
+    """
+
+    number: int | None = None
+    status: str | None = None
+    tried_at: datetime | None = None
+
+
+def outlooks(records: Iterable[ErrorRecord]) -> dict[UUID, Outlook]:
+    """The outlook of each error, by its id: closing a record stops nothing. One query."""
+    of_error = {one.id: one.execution_id for one in records}
+    rows = Execution.objects.filter(id__in={one for one in of_error.values() if one is not None})
+    found = {
+        id_: Outlook(number, status, due_at if status == ExecutionStatus.PENDING else None)
+        for id_, number, status, due_at in rows.values_list("id", "number", "status", "due_at")
+    }
+    return {
+        id_: found.get(execution_id, Outlook()) if execution_id else Outlook()
+        for id_, execution_id in of_error.items()
+    }
+
+
+def letters_of(schedule_name: str) -> QuerySet[DeadLetter]:
+    """The dead letters of schedules of that name, as it was; an index finds them by these words."""
+    name = RawSQL("payload #>> '{snapshot,name}'", (), output_field=TextField())
+    return DeadLetter.objects.annotate(schedule_name=name).filter(schedule_name=schedule_name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +100,8 @@ def of_letter(letter: DeadLetter) -> Story:
 
     What retention has let go is None, or not among them.
     """
-    failed = ErrorRecord.objects.filter(execution_id=letter.execution_id).order_by("-id")
+    of_execution = ErrorRecord.objects.filter(execution_id=letter.execution_id)
+    failed = of_execution.exclude(SURVIVED).order_by("-id")
     attempts = sorted(failed[:MOST_ATTEMPTS], key=lambda one: (one.attempt, one.id))
     last = next((one for one in attempts if one.id == letter.last_error_id), None)
     if last is None and letter.last_error_id is not None:

@@ -17,7 +17,8 @@ from executions_app.states import BreakerStatus
 
 ERRORS: Final = f"""
 SELECT error_class, recovery_status, count(*) FROM (
-    SELECT error_class, recovery_status FROM error_records WHERE id >= %(since)s
+    SELECT error_class, recovery_status FROM error_records
+    WHERE id >= %(since)s AND (attempt > 0 OR execution_id IS NULL)
     ORDER BY id DESC LIMIT {MOST_COUNTED}
 ) AS recent GROUP BY error_class, recovery_status
 """  # noqa: S608  constants

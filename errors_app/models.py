@@ -1,11 +1,13 @@
 """What went wrong: one error record per failed attempt, one dead letter per given-up execution.
 
-Only `recovery` writes these rows, people decide about them, and `folding` puts errors that are
-likes of each other into one incident. Error records are partitioned by month on their id and refer
-to executions without a foreign key, so that partitions of either can be dropped.
+Only `recovery` and `recording` write these rows, people decide about them, and `folding` puts
+errors that are likes of each other into one incident. Error records are partitioned by month on
+their id and refer to executions without a foreign key, so that partitions of either can be dropped.
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 from django.conf import settings
 from django.db import models
@@ -27,9 +29,15 @@ from errors_app.taxonomy import ErrorClass, Severity
 from executions_app.models import one_of
 from executions_app.states import RecoveryStatus
 
+SURVIVED: Final = Q(attempt=0, execution_id__isnull=False)
+"""What an execution got over by itself: it went on, a worse way."""
+
 
 class ErrorRecord(models.Model):
-    """One failed attempt, or one failure of the system itself, and what was done about it."""
+    """One failed attempt, or one failure of the system itself, and what was done about it.
+
+    Or what an attempt got over by itself (SURVIVED): it is no failure, and nothing follows.
+    """
 
     id = models.UUIDField(primary_key=True)
     execution_id = models.UUIDField(null=True)

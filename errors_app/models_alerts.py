@@ -33,6 +33,7 @@ class AlertKind(StrEnum):
     NO_SPACE = "no_space"
     DEAD_LETTERS = "dead_letters"
     INCIDENT_OPENED = "incident_opened"
+    TOKEN_SPIKE = "token_spike"  # noqa: S105  the tokens of a model
 
 
 class NoticeEvent(StrEnum):

@@ -18,13 +18,14 @@ from django.db import transaction
 from django.db.models.functions import Now
 from pydantic import ValidationError
 
-from errors_app import decision, earlier, taxonomy, trackers
+from errors_app import decision, earlier, recording, taxonomy, trackers
 from errors_app.backoff import RetryPolicy
 from errors_app.decision import Decision, GiveUp, RetryAt
 from errors_app.models import DeadLetter, ErrorRecord
-from errors_app.taxonomy import Classified, ErrorClass, Severity
+from errors_app.taxonomy import Classified, ErrorClass, JobExecutionError, Severity
 from errors_app.telling import told
-from executions_app import clock, events, ids, lifecycle
+from executions_app import clock, events, ids, lifecycle, waiting
+from executions_app.audit import Actor
 from executions_app.ledger import Claimed
 from executions_app.models import Execution
 from executions_app.states import ExecutionStatus, Outcome, RecoveryStatus
@@ -112,36 +113,21 @@ def _apply(held: Claimed, failure: Classified, decided: Decision, *, now: dateti
     return record
 
 
-def _record(held: Claimed, failure: Classified, decided: Decision, *, now: datetime) -> ErrorRecord:
+def _record(
+    held: Claimed | Execution, failure: Classified, decided: Decision, *, now: datetime
+) -> ErrorRecord:
     is_retry = isinstance(decided, RetryAt)
-    return ErrorRecord(
-        id=ids.new(now),
-        execution_id=held.id,
-        schedule_id=held.schedule_id,
-        owner_id=held.owner_id,
+    given_up = {"given_up": decided.reason} if isinstance(decided, GiveUp) else {}
+    return recording.about(
+        held,
+        failure,
+        now=now,
+        more=given_up,
         attempt=held.attempt,
-        worker_id=held.worker_id,
-        started_at=held.started_at,
-        ended_at=now,
-        error_class=failure.error_class,
-        exception_type=failure.exception_type,
-        message=failure.message,
-        stack=failure.stack,
-        context={
-            "name": held.snapshot.get("name"),
-            "task_type": held.snapshot.get("task_type"),
-            "trigger": held.trigger,
-            "attempt": held.attempt,
-            "max_attempts": held.max_attempts,
-            **({"given_up": decided.reason} if isinstance(decided, GiveUp) else {}),
-            **failure.context,
-        },
         severity=_severity(failure, decided),
         fingerprint=failure.fingerprint,
         recovery_status=RecoveryStatus.RETRY_SCHEDULED if is_retry else RecoveryStatus.ESCALATED,
         retry_at=decided.due_at if isinstance(decided, RetryAt) else None,
-        created_at=now,
-        updated_at=now,
     )
 
 
@@ -191,6 +177,26 @@ def record_schedule_failure(
     events.emit([told("error:recorded", record)])
 
 
+def refuse(
+    execution: Execution, error: JobExecutionError, *, outcome: Outcome, actor: Actor, now: datetime
+) -> None:
+    """In the caller's transaction: the plan of an execution that waits was not approved.
+
+    The attempt that asked has failed, and there is no other; what a person said no to is no dead
+    letter, and its record needs nobody. Raises LostRace if it does not wait any more.
+    """
+    is_by_a_person = actor.user_id is not None
+    severity = Severity.LOW if is_by_a_person else Severity.HIGH
+    decided = GiveUp("its plan was not approved", severity)
+    record = _record(execution, taxonomy.classify(error), decided, now=now)
+    if is_by_a_person:
+        record.recovery_status = RecoveryStatus.IGNORED
+        record.handled_by_id, record.handled_at = actor.user_id, now
+    waiting.end(execution.id, outcome=outcome, error_id=record.id)
+    record.save(force_insert=True)
+    events.emit([told("error:recorded", record)])
+
+
 def mark_retrying(execution_ids: Sequence[UUID]) -> None:
     """In the caller's transaction: the scheduled retries of these executions are on their way."""
     _move(hold(execution_ids, RecoveryStatus.RETRY_SCHEDULED), RecoveryStatus.RETRYING)
@@ -199,8 +205,8 @@ def mark_retrying(execution_ids: Sequence[UUID]) -> None:
 def take_up(execution_ids: Sequence[UUID]) -> None:
     """In the transaction that lets these be tried again: what nobody closed follows them."""
     held = hold(execution_ids, *OPEN, RecoveryStatus.ESCALATED)
-    waiting = [one for one in held if one.recovery_status != RecoveryStatus.RETRYING]
-    _move(waiting, RecoveryStatus.RETRYING)
+    unmoved = [one for one in held if one.recovery_status != RecoveryStatus.RETRYING]
+    _move(unmoved, RecoveryStatus.RETRYING)
 
 
 def settle(ended: Mapping[UUID, str]) -> None:

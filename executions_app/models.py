@@ -151,6 +151,11 @@ class Execution(models.Model):
             ),
             models.Index(name="execution_running", fields=["id"], condition=Q(status="running")),
             models.Index(
+                name="execution_to_stop",
+                fields=["id"],
+                condition=Q(status="running", cancel_requested_at__isnull=False),
+            ),
+            models.Index(
                 name="execution_active_of_schedule",
                 fields=["schedule_id", "status"],
                 condition=Q(status__in=["pending", "queued", "running", "waiting"]),
@@ -195,12 +200,7 @@ class Step(models.Model):
         constraints = [
             models.CheckConstraint(name="step_status_known", condition=one_of("status", StepStatus))
         ]
-        indexes = [
-            models.Index(name="step_of_execution", fields=["execution_id", "position"]),
-            models.Index(
-                name="step_live", fields=["id"], condition=Q(status__in=["queued", "running"])
-            ),
-        ]
+        indexes = [models.Index(name="step_of_execution", fields=["execution_id", "position"])]
 
     def __str__(self) -> str:
         return f"{self.name} {self.status}"

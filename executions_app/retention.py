@@ -55,6 +55,12 @@ KEY_IS_FREE: Final = """coalesce(r.until, r.created_at) < %(ended_before)s AND N
 NOTICE_MAY_GO: Final = """
     r.status <> 'pending' AND NOT EXISTS (SELECT FROM alerts a WHERE a.id = r.alert_id)
 """
+# A fact that a person told stays until somebody takes it back, or its schedule is gone.
+MEMORY_MAY_GO: Final = """(
+    r.kind <> 'fact' OR r.author = '' OR (r.schedule_id IS NOT NULL AND NOT EXISTS (
+        SELECT FROM task_schedules s WHERE s.id = r.schedule_id
+    ))
+)"""
 MUST_STAY: Final = "SELECT EXISTS (SELECT FROM {rows} r WHERE ({may_go}) IS NOT TRUE)"
 # Asked from the few executions of that time that are left, not from each row of their history.
 IS_OF_AN_EXECUTION: Final = """
@@ -89,8 +95,9 @@ OTHERS: Final = (
     Rule("incidents", KEPT, "r.last_seen_at < %(ended_before)s AND r.status <> 'acknowledged'"),
     Rule("incident_buckets", HOURS_KEPT, "r.hour < %(ended_before)s", is_audited=False),
     Rule("cycles", KEPT, EXECUTION_IS_GONE),
+    Rule("plan_approvals", KEPT, EXECUTION_IS_GONE),
     Rule("schedule_decisions", KEPT, "r.status <> 'proposed'"),
-    Rule("agent_memories", KEPT, "true", is_audited=False),
+    Rule("agent_memories", KEPT, MEMORY_MAY_GO, is_audited=False),
     Rule("token_reservations", RESERVATIONS_KEPT, "true", is_audited=False),
     Rule("websocket_sessions", SESSIONS_KEPT, "r.closed_at < %(ended_before)s"),
     Rule("idempotency_keys", REQUESTS_KEPT, "true", is_audited=False),

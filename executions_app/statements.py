@@ -202,16 +202,17 @@ FROM held WHERE e.id = held.id
 RETURNING e.id
 """
 
+# What waits for a person has begun: its attempt is told with its end.
 END_UNSTARTED: Final = f"""
 WITH free AS (
-    SELECT id FROM task_executions
+    SELECT id, status = 'waiting' AS has_begun FROM task_executions
     WHERE id = ANY(%s::uuid[]) AND status IN ('pending', 'queued', 'waiting')
     ORDER BY id FOR UPDATE
 ), moved AS (
     UPDATE task_executions e SET status = 'cancelled', outcome = %s, completed_at = now(),
         held_by = '', updated_at = now()
     FROM free WHERE e.id = free.id
-    RETURNING e.*
+    RETURNING e.*, free.has_begun
 ), inbox AS (
     INSERT INTO outcome_inbox
         (id, execution_id, schedule_id, status, outcome, duration_ms, completed_at)
@@ -221,6 +222,21 @@ WITH free AS (
         type_="'execution:cancelled'",
         source="moved",
         data=f"'status', status, 'outcome', outcome, {NAMED}",
+        where="NOT has_begun",
+    )
+}), told_begun AS ({
+    insert_select(
+        type_="'execution:cancelled'",
+        source="moved",
+        data=f"'status', status, 'outcome', outcome, {NAMED}, 'attempt', attempt",
+        where="has_begun",
+    )
+}), told_agents AS ({
+    insert_select(
+        type_="'agent:failed'",
+        source="moved",
+        data=f"{NAMED}, {AGENT}, 'status', status, 'outcome', outcome",
+        where="has_begun",
     )
 })
 SELECT id FROM moved

@@ -57,6 +57,7 @@ class Outcome(StrEnum):
     LOST = "lost"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
+    REJECTED = "rejected"  # a person did not approve the plan
 
 
 class Trigger(StrEnum):
@@ -127,6 +128,16 @@ class DecisionStatus(StrEnum):
     REVERTED = "reverted"
 
 
+class ApprovalStatus(StrEnum):
+    """Of a plan that a person is asked about; `withdrawn`: its execution has ended meanwhile."""
+
+    WAITING = "waiting"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    WITHDRAWN = "withdrawn"
+
+
 class SystemStatus(StrEnum):
     IDLE = "idle"
     RUNNING = "running"
@@ -145,6 +156,7 @@ NOUNS: Final[dict[type[StrEnum], str]] = {
     SystemStatus: "The system",
     BulkStatus: "The bulk operation",
     DecisionStatus: "The decision",
+    ApprovalStatus: "The plan",
 }
 
 E, S, R = ExecutionStatus, StepStatus, RecoveryStatus
@@ -160,7 +172,7 @@ TRANSITIONS: Final[dict[type[StrEnum], dict[StrEnum, frozenset[StrEnum]]]] = {
         E.RUNNING: frozenset(
             {E.COMPLETED, E.FAILED, E.CANCELLED, E.PENDING, E.QUEUED, E.WAITING},
         ),
-        E.WAITING: frozenset({E.QUEUED, E.FAILED, E.CANCELLED}),
+        E.WAITING: frozenset({E.PENDING, E.FAILED, E.CANCELLED}),
         E.COMPLETED: frozenset(),
         E.FAILED: frozenset({E.PENDING}),
         E.CANCELLED: frozenset(),
@@ -210,6 +222,13 @@ TRANSITIONS: Final[dict[type[StrEnum], dict[StrEnum, frozenset[StrEnum]]]] = {
         D.SUPERSEDED: frozenset(),
         D.EXPIRED: frozenset(),
         D.REVERTED: frozenset(),
+    },
+    ApprovalStatus: {
+        ApprovalStatus.WAITING: frozenset(ApprovalStatus) - {ApprovalStatus.WAITING},
+        ApprovalStatus.APPROVED: frozenset(),
+        ApprovalStatus.REJECTED: frozenset(),
+        ApprovalStatus.EXPIRED: frozenset(),
+        ApprovalStatus.WITHDRAWN: frozenset(),
     },
     SystemStatus: {one: frozenset(SystemStatus) - {one} for one in SystemStatus},
     BulkStatus: {

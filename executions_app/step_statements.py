@@ -56,7 +56,7 @@ UPDATE execution_steps s SET status = %s, reason = i.reason, completed_at = now(
     updated_at = now()
 FROM unnest(%s::uuid[], %s::text[]) AS i(id, reason)
 WHERE s.execution_id = %s AND s.id = i.id AND s.status IN ('planned', 'queued')
-RETURNING s.id
+RETURNING s.id, s.name, s.wave, i.reason
 """
 
 PLAN_AGAIN: Final = """
@@ -66,24 +66,23 @@ WHERE execution_id = %s AND status IN ('failed', 'skipped', 'cancelled')
 RETURNING id
 """
 
+# While a queue is long, its messages are only late: each is sent again later than before.
+RESENT_AT: Final = """(s.updated_at + greatest(
+    %(late)s * interval '1 second', least(s.updated_at - s.queued_at, interval '10 minutes')
+))"""
 # What nobody renews any more, and what stands in its queue for long: its message may be lost.
-OVERDUE: Final = """
-SELECT id, execution_id, status, attempt, name, lease_token,
-    coalesce(config #>> '{endpoint,retry,idempotent}' = 'false', false)
-FROM execution_steps
-WHERE status IN ('queued', 'running') AND CASE status
-    WHEN 'running' THEN lease_expires_at < now()
-    -- Each time later than before: while a queue is long, its messages are only late.
-    ELSE now() - updated_at > greatest(
-        %s * interval '1 second', least(updated_at - queued_at, interval '10 minutes')
-    ) END
-ORDER BY id LIMIT %s
-"""
+IS_OVERDUE: Final = f"""CASE s.status WHEN 'running' THEN s.lease_expires_at < now()
+    ELSE {RESENT_AT} < now() END"""
+OVERDUE: Final = f"""
+SELECT s.id, s.execution_id, s.status, s.attempt, s.name, s.wave, s.lease_token,
+    coalesce(s.config #>> '{{endpoint,retry,idempotent}}' = 'false', false)
+FROM execution_steps s
+WHERE s.execution_id = %(execution)s AND s.status IN ('queued', 'running') AND {IS_OVERDUE}
+ORDER BY s.id
+"""  # noqa: S608  constants of this module
 
-SEND_AGAIN: Final = """
-UPDATE execution_steps SET updated_at = now()
-WHERE id = ANY(%s) AND status = 'queued' AND now() - updated_at > greatest(
-    %s * interval '1 second', least(updated_at - queued_at, interval '10 minutes')
-)
-RETURNING id
-"""
+SEND_AGAIN: Final = f"""
+UPDATE execution_steps s SET updated_at = now()
+WHERE s.id = ANY(%(ids)s) AND s.status = 'queued' AND {RESENT_AT} < now()
+RETURNING s.id
+"""  # noqa: S608  constants of this module

@@ -61,10 +61,21 @@ class Overdue:
     status: str
     attempt: int
     name: str
+    wave: int
     lease_token: UUID | None
     must_not_repeat: (
         bool  # a person said of its endpoint that what may have begun is not begun again
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Unstarted:
+    """A step that ended without having begun, and why."""
+
+    id: UUID
+    name: str
+    wave: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +151,11 @@ def hand_back(step_id: UUID, lease_token: UUID, *, reason: str) -> None:
 
 def end_unstarted(
     execution_id: UUID, reasons: Mapping[UUID, str], *, status: StepStatus
-) -> list[UUID]:
+) -> list[Unstarted]:
     """In the caller's transaction: skip or cancel what has not begun ({id: reason})."""
     texts = [one[:MOST_REASON] for one in reasons.values()]
-    return _ids(step_statements.END, [status.value, list(reasons), texts, execution_id])
+    ended = _rows(step_statements.END, [status.value, list(reasons), texts, execution_id])
+    return [Unstarted(*row) for row in ended]
 
 
 def plan_again(execution_id: UUID) -> list[UUID]:
@@ -151,19 +163,23 @@ def plan_again(execution_id: UUID) -> list[UUID]:
     return _ids(step_statements.PLAN_AGAIN, [execution_id])
 
 
-def overdue(*, unclaimed_seconds: float, most: int) -> list[Overdue]:
-    """Steps that need somebody: their lease expired, or their message may be lost."""
-    with connection.cursor() as cursor:
-        cursor.execute(step_statements.OVERDUE, [unclaimed_seconds, most])
-        return [Overdue(*row) for row in cursor.fetchall()]
+def overdue(execution_id: UUID, *, unclaimed_seconds: float) -> list[Overdue]:
+    """Its steps that need somebody: their lease expired, or their message may be lost."""
+    words = {"execution": execution_id, "late": unclaimed_seconds}
+    return [Overdue(*row) for row in _rows(step_statements.OVERDUE, words)]
 
 
 def send_again(chosen: Sequence[UUID], *, unclaimed_seconds: float) -> list[UUID]:
     """Those of the queued steps whose message the caller is the one to send again."""
-    return _ids(step_statements.SEND_AGAIN, [list(chosen), unclaimed_seconds])
+    words = {"ids": list(chosen), "late": unclaimed_seconds}
+    return _ids(step_statements.SEND_AGAIN, words)
 
 
-def _ids(statement: str, parameters: Sequence[Any]) -> list[UUID]:
+def _ids(statement: str, parameters: Sequence[Any] | Mapping[str, Any]) -> list[UUID]:
+    return [row[0] for row in _rows(statement, parameters)]
+
+
+def _rows(statement: str, parameters: Sequence[Any] | Mapping[str, Any]) -> list[Any]:
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
-        return [row[0] for row in cursor.fetchall()]
+        return list(cursor.fetchall())

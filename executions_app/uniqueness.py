@@ -18,13 +18,13 @@ HELD_BY: Final = "unique:"
 NOT_ENDED: Final = "IN ('pending', 'queued', 'running', 'waiting')"
 ACTIVE: Final = f"SELECT FROM task_executions WHERE id = %s AND status {NOT_ENDED}"
 # Put off, it needs no room any more; when it is due again it asks again. Whom it waits for may
-# still run.
+# still run. What was begun once, and waits for its turn with an approved plan, is not put off.
 POSTPONE: Final = """
 UPDATE task_executions e SET due_at = %s::timestamptz,
     parameters = coalesce(%s::jsonb, parameters),
     held_by = CASE WHEN held_by ~ '^(overlap|unique):' THEN held_by ELSE '' END,
     expires_at = expires_at + (%s::timestamptz - due_at), updated_at = now()
-WHERE id = %s AND status = 'pending' AND attempt = 0
+WHERE id = %s AND status = 'pending' AND attempt = 0 AND started_at IS NULL
 RETURNING id
 """
 OTHERS: Final = f"""

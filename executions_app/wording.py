@@ -18,6 +18,10 @@ HELD: Final = {
     "overlap": "Waits until the other executions of its schedule have ended",
     "unique": "Waits until the execution that it replaces has ended (unique key {key!r})",
 }
+UNAPPROVED: Final[dict[str, str]] = {
+    Outcome.REJECTED: "A person rejected its plan",
+    Outcome.EXPIRED: "Nobody approved its plan in time; it was given up",
+}
 UNITS: Final = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
@@ -107,7 +111,7 @@ def _why_running(execution: Execution, now: datetime) -> str:
 
 
 def _why_waiting(_execution: Execution, _now: datetime) -> str:
-    return "Waits for a person's approval; no worker is held meanwhile."
+    return "Waits for a person to approve its plan; no worker and no room is held meanwhile."
 
 
 def _why_completed(execution: Execution, now: datetime) -> str:
@@ -119,6 +123,8 @@ def _why_completed(execution: Execution, now: datetime) -> str:
 
 
 def _why_failed(execution: Execution, now: datetime) -> str:
+    if execution.outcome in UNAPPROVED:
+        return f"{UNAPPROVED[execution.outcome]} {moment(execution.completed_at, now=now)}."
     words = (
         f"Given up {moment(execution.completed_at, now=now)} after attempt "
         f"{_attempts(execution)} ({execution.outcome})."

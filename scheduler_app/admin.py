@@ -21,6 +21,7 @@ from scheduler_app import admin_decisions, admin_fires, policy_words, schedules,
 from scheduler_app import admin_events as admin_events  # registers its pages
 from scheduler_app import admin_executions as admin_executions  # registers its page
 from scheduler_app import admin_limits as admin_limits  # registers its pages
+from scheduler_app import admin_remarks as admin_remarks  # registers its page
 from scheduler_app.admin_doors import DoorAdmin
 from scheduler_app.admin_form import ScheduleForm
 from scheduler_app.admin_trigger import TriggersByForm

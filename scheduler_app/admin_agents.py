@@ -65,10 +65,15 @@ class ObjectForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at r
 
 class CredentialForm(ObjectForm):
     draft = CredentialDraft
-    emptied: ClassVar[dict[str, Any]] = {"parameter": ""}
+    emptied: ClassVar[dict[str, Any]] = {"parameter": "", "hosts": []}
     name = text("Name")
     kind = admin_fields.one_of("Kind", CredentialKind, CredentialKind.BEARER)
     parameter = text("Parameter", help_text="the header or query parameter that carries it")
+    hosts = json_field(
+        "Hosts",
+        '["api.example.com", "*.example.com:8443"]: where it may travel; empty: anywhere, which a '
+        "shared one may not",
+    )
     value = forms.CharField(
         label="Value",
         required=False,
@@ -79,13 +84,21 @@ class CredentialForm(ObjectForm):
     shared = forms.BooleanField(
         label="Shared",
         required=False,
-        help_text="of everybody: whoever registers endpoints can use it, and so learn it",
+        help_text="of everybody: whoever registers endpoints can use it, at the hosts it names",
         widget=widgets.UnfoldBooleanSwitchWidget(),
     )
 
     class Meta:
         model = Credential
-        fields = ("name", "kind", "parameter")
+        fields = ("name", "kind", "parameter", "hosts")
+
+    def clean(self) -> dict[str, Any]:
+        found = super().clean()
+        is_old = not self.instance._state.adding  # noqa: SLF001  Django's documented name for it
+        is_shared = self.instance.owner_id is None if is_old else found.get("shared")
+        if is_shared and not found.get("hosts") and "hosts" not in self.errors:
+            self.add_error("hosts", credentials.NEEDS_HOSTS)
+        return found
 
 
 class ProviderForm(ObjectForm):
@@ -194,14 +207,14 @@ class ObjectAdmin(DoorAdmin):
 class CredentialAdmin(ObjectAdmin):
     form = CredentialForm
     operations: ClassVar[Any] = credentials
-    list_display = ("name", "kind", "parameter", "owner", "rotated_at")
+    list_display = ("name", "kind", "parameter", "hosts", "owner", "rotated_at")
     list_filter: ClassVar[Any] = (one_of("kind", CredentialKind),)
     list_select_related = ("owner",)
     readonly_fields = ("owner", "rotated_at", *COMPUTED)
 
     def get_fields(self, _request: HttpRequest, obj: Credential | None = None) -> tuple[str, ...]:
         shared = () if obj is not None else ("shared",)
-        return ("name", "kind", "parameter", "value", *shared, *self.readonly_fields)
+        return ("name", "kind", "parameter", "hosts", "value", *shared, *self.readonly_fields)
 
     def owned_by(self, rows: Rows, user_id: int | None) -> Rows:
         return rows.filter(owner_id=user_id) | rows.filter(owner__isnull=True)

@@ -19,7 +19,7 @@ from django.db.models import Q
 from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 
-from agents_app.cycle import watchdog
+from agents_app.cycle import approving, watchdog
 from config.env import env
 from errors_app import rescuer
 from errors_app.breakers.correcting import Corrections
@@ -211,6 +211,7 @@ class Metronome:
             (seen.has_pauses_over, pauses.end_over),
             (seen.has_cycles, watchdog.look),
             (seen.has_advice, adoption.tend),
+            (seen.has_late_plans, approving.expire),
             (True, self._let_go),
             (seen.has_backfills, backfills.advance),
             (True, tending.tend_incidents),

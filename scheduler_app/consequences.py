@@ -14,6 +14,7 @@ from uuid import UUID
 
 from django.db import transaction
 
+from agents_app.cycle import approving
 from config.env import env
 from errors_app import recovery
 from errors_app.incidents import recovering
@@ -99,6 +100,7 @@ def draw(*, limit: int | None = None) -> int:
         taken = prepared.execute(TAKE, [limit or env.scheduler_batch_size]).fetchall()
         outcomes: list[Outcome] = sorted((row[:5] for row in taken), key=lambda row: row[4])
         if outcomes:
+            _withdraw(outcomes)
             _settle(outcomes)
             if taken[0][6]:
                 recovering.note_successes(_successes(outcomes))
@@ -119,6 +121,13 @@ def _ended(outcomes: Sequence[Outcome]) -> list[Ended]:
         for execution_id, schedule_id, status, _, completed_at in outcomes
         if schedule_id is not None
     ]
+
+
+def _withdraw(outcomes: Sequence[Outcome]) -> None:
+    """Nobody is asked any more about the plan of what has ended otherwise."""
+    ended_badly = [row[0] for row in outcomes if row[2] != ExecutionStatus.COMPLETED]
+    if ended_badly:
+        approving.withdraw(ended_badly)
 
 
 def _settle(outcomes: Sequence[Outcome]) -> None:

@@ -10,12 +10,18 @@ from uuid import UUID
 from django.contrib import admin
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
-from django.views.decorators.http import require_safe
+from django.urls import reverse
+from django.views.decorators.http import require_POST, require_safe
 
-from agents_app import cycle_story
+from agents_app import cycle_story, plan_story
+from agents_app.cycle import approval_rows
 from agents_app.cycle_story import Story
+from errors_app import handling
+from errors_app.models import DeadLetter
 from executions_app import clock, ownership, pages, wording
+from executions_app.audit import Actor
 from executions_app.models import Execution, Step
+from executions_app.states import StepStatus
 from scheduler_app import adoption_words, gantt
 from scheduler_app.api.cycle_views import decision_of
 from scheduler_app.gantt import Bar
@@ -51,6 +57,8 @@ def cycle(request: HttpRequest, execution_id: UUID) -> HttpResponse:
         "execution": execution,
         "name": str(execution.snapshot.get("name") or "unnamed"),
         "why": wording.why(execution, now=now),
+        "asked": plan_story.sentence(execution, now=now),
+        "approval": approval_rows.latest(execution.id),
         "story": story,
         "steps": _steps(story, now=now),
         "width": gantt.WIDTH,
@@ -58,9 +66,26 @@ def cycle(request: HttpRequest, execution_id: UUID) -> HttpResponse:
         "plan_reason": _plan(story).get("reason", ""),
         "plan_confidence": _plan(story).get("confidence"),
         **_decision(story),
+        "can_retry": DeadLetter.objects.filter(execution_id=execution.id, handling="").exists(),
+        "kept": sum(one.status == StepStatus.COMPLETED for one in story.steps),
         "links_executions": user.is_staff and admin.site.is_registered(Execution),
     }
     return render(request, f"scheduler_app/{name}.html", context)
+
+
+@require_POST
+@pages.signed_in
+def retry(request: HttpRequest, execution_id: UUID) -> HttpResponse:
+    """Try an execution again that was given up; what ended well in it is not called again."""
+    user = pages.user_of(request)
+    mine = ownership.visible_to(user, Execution.objects.all())
+    execution = get_object_or_404(mine, id=execution_id)
+    pages.carried_out(
+        request,
+        lambda: handling.requeue_execution(execution, actor=Actor.of(user)),
+        done="It is tried again, from the steps that did not end well",
+    )
+    return pages.back(request, otherwise=reverse("cycle", args=[execution.id]))
 
 
 def _plan(story: Story) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
+from agents_app import plan_pages
 from executions_app import clock, ownership, pages
 from executions_app.api.pagination import Ordering
 from executions_app.audit import Actor
@@ -75,6 +76,7 @@ def approvals(request: HttpRequest) -> HttpResponse:
         "status": status,
         "is_usable": is_usable,
         "schedule_id": request.GET.get("schedule_id", ""),
+        "plans": plan_pages.waiting_rows(request) if status == WAITING else [],
     }
     return render(request, f"scheduler_app/{name}.html", context, status=200 if is_usable else 400)
 

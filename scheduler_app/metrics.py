@@ -9,7 +9,7 @@ from typing import Final
 from prometheus_client.metrics_core import Metric
 
 from executions_app import ids
-from executions_app.metrics import LATELY, counter, gauge, read
+from executions_app.metrics import LATELY, MOST_COUNTED, counter, gauge, read
 from executions_app.models import SystemState
 
 MOST_FIRES: Final = 100_000
@@ -24,6 +24,15 @@ SELECT reason, sum(count) FROM (
     SELECT reason, count FROM fire_records WHERE id >= %(since)s
     ORDER BY id DESC LIMIT {MOST_FIRES}
 ) AS recent GROUP BY reason
+"""  # noqa: S608  constants
+ANSWERS_WANTED: Final = f"""
+SELECT 'plan', count(*) FROM (
+    SELECT FROM plan_approvals WHERE status = 'waiting' LIMIT {MOST_COUNTED}
+) AS plans
+UNION ALL
+SELECT 'next_run', count(*) FROM (
+    SELECT FROM schedule_decisions WHERE status = 'proposed' LIMIT {MOST_COUNTED}
+) AS proposals
 """  # noqa: S608  constants
 OVERDUE: Final = """
 SELECT greatest(0, extract(epoch FROM now() - min(next_run_at)))::float8
@@ -54,6 +63,12 @@ def families(now: datetime) -> Iterator[Metric]:
         f"Fires recorded within the last hour, the newest {MOST_FIRES} records, by what came of it",
         ["reason"],
         [((reason,), number) for reason, number in read(FIRES, words)],
+    )
+    yield gauge(
+        "approvals_waiting",
+        f"What waits for a person to say yes or no; at most {MOST_COUNTED} of a kind",
+        ["kind"],
+        [((kind,), number) for kind, number in read(ANSWERS_WANTED)],
     )
     yield from _beat(now)
 

@@ -61,6 +61,10 @@ SELECT
         WHERE status = 'proposed' AND expires_at <= now()
         ORDER BY expires_at LIMIT 1) IS NOT NULL,
     (SELECT id FROM cycles WHERE status = 'running' LIMIT 1) IS NOT NULL
+    OR (SELECT id FROM cycles WHERE look_at <= now() AND stage <> 'wait'
+        ORDER BY look_at LIMIT 1) IS NOT NULL,
+    (SELECT id FROM plan_approvals WHERE status = 'waiting' AND expires_at <= now()
+     ORDER BY expires_at LIMIT 1) IS NOT NULL
 """
 
 
@@ -106,6 +110,7 @@ class Chores:
     has_unsent: bool = False
     has_advice: bool = False
     has_cycles: bool = False
+    has_late_plans: bool = False
 
 
 EVERYTHING: Final = Chores(*[True] * len(fields(Chores)))

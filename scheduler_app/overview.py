@@ -14,9 +14,9 @@ from agents_app.tiers import Tiered
 from errors_app.models import ErrorRecord
 from executions_app import ids, ownership, wording
 from executions_app.models import Execution
-from executions_app.states import ACTIVE, TERMINAL, DecisionStatus, ExecutionStatus, Priority
+from executions_app.states import ACTIVE, TERMINAL, ExecutionStatus, Priority
 from scheduler_app import chart, explain, next_run_source, system, vital_signs
-from scheduler_app.models import Schedule, ScheduleDecision
+from scheduler_app.models import Schedule
 from scheduler_app.vital_signs import Sign, query
 
 MOST_COUNTED: Final = 10_000
@@ -91,7 +91,6 @@ class Overview:
     fires: list[Fire]
     rows: list[Row]
     failures: list[Failure]
-    proposals: int = 0
 
     @property
     def is_empty(self) -> bool:
@@ -118,7 +117,6 @@ def read(user: AbstractUser, *, now: datetime) -> Overview:
         fires=_fires(user, now),
         rows=_rows(user, now),
         failures=_failures(user, now),
-        proposals=_proposals(user),
     )
 
 
@@ -207,12 +205,6 @@ def _fires(user: AbstractUser, now: datetime) -> list[Fire]:
     ]
 
 
-def _proposals(user: AbstractUser) -> int:
-    """How many of the AI's proposals wait for a person; only open ones are looked at."""
-    waiting = ScheduleDecision.objects.filter(status=DecisionStatus.PROPOSED)
-    return ownership.visible_to(user, waiting)[:MOST_COUNTED].count()
-
-
 def _rows(user: AbstractUser, now: datetime) -> list[Row]:
     newest = ownership.visible_to(user, Execution.objects.defer("result", "parameters"))
     executions = list(newest.order_by("-id")[:EXECUTIONS_SHOWN])
@@ -259,7 +251,9 @@ def _failures(user: AbstractUser, now: datetime) -> list[Failure]:
                 max(ended_at) AS last_at, (array_agg(id ORDER BY id DESC))[1] AS last_id
             FROM (
                 SELECT id, error_class, schedule_id, ended_at FROM error_records
-                WHERE id >= %(since)s AND {_only_own(user)} ORDER BY id DESC LIMIT %(most)s
+                WHERE id >= %(since)s AND {_only_own(user)}
+                    AND (attempt > 0 OR execution_id IS NULL)
+                ORDER BY id DESC LIMIT %(most)s
             ) AS recent GROUP BY error_class
         ) AS grouped JOIN error_records latest ON latest.id = grouped.last_id
         ORDER BY number DESC, last_at DESC

@@ -154,7 +154,8 @@ class System:
         celery = [sys.executable, "-m", "celery", "-A", "config.celery", "beat"]
         options = ["-S", "scheduler_app.beat.CadenzaScheduler", "-l", "INFO", "--pidfile="]
         schedule = ["-s", str(self.folder / f"{name}.schedule")]
-        return self._process(name, [*celery, *options, *schedule], **environment)
+        argv = [*celery, *options, *schedule]
+        return self._process(name, argv, CADENZA_ROLE="beat", **environment)
 
     def worker(
         self,

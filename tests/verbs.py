@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from executions_app import holding, lifecycle
+from executions_app import holding, lifecycle, waiting
 from executions_app.holding import Limited
 from executions_app.ledger import Claimed, Leave
 from executions_app.outbox import Message
-from executions_app.states import Outcome
+from executions_app.states import LostRace, Outcome
 
 NO_LIMITS: Final = Limited(are_all=False, queues=(), task_types=(), are_keyed=False, own="false")
 
@@ -28,6 +28,12 @@ def cancelled(claimed: Claimed) -> None:
 def hand_back(claimed: Claimed) -> None:
     """Return it unstarted; raises LostRace if the lease is gone."""
     _leave(lifecycle.return_unstarted(claimed))
+
+
+def ask(claimed: Claimed) -> None:
+    """Let it wait for a person; raises LostRace if it does not."""
+    if waiting.ask(claimed) is None:
+        raise LostRace("The lease of this execution is gone, or it was asked to stop")
 
 
 def queue_due(*, limit: int, ids: Sequence[UUID] | None = None) -> list[tuple[Message, int]]:

@@ -42,7 +42,7 @@ MEANINGS: problem.Meanings = {
 class ObjectView(ApiView[Row], Generic[Row]):
     """One of the four; `computed` are the names that nobody sets."""
 
-    ordering_fields = ("created_at", "name")
+    ordering_fields: tuple[str, ...] = ("created_at", "name")
     meanings = MEANINGS
     computed: frozenset[str] = frozenset()
 

@@ -19,7 +19,7 @@ from agents_app.cycle_story import Story
 from agents_app.models_cycles import CallStatus, CycleStage, CycleStatus, Phase, Tier
 from executions_app.api.serializers import AnyJSONField, ObjectField, words
 from executions_app.api.views import ExecutionView
-from executions_app.states import StepStatus
+from executions_app.states import ApprovalStatus, StepStatus
 
 STEP_EXAMPLE: Final = {
     "id": "0195f2c4-8000-7a0b-8d11-5a6b7c8d9e0f",
@@ -105,6 +105,12 @@ class AgentReferenceSerializer(serializers.Serializer[Any]):
     name = serializers.CharField(allow_null=True, help_text="null: it was deleted")
 
 
+class ApprovalReferenceSerializer(serializers.Serializer[Any]):
+    id = serializers.UUIDField(help_text="under /api/agents/approvals")
+    status = serializers.ChoiceField(words(ApprovalStatus))
+    expires_at = serializers.DateTimeField()
+
+
 class CycleSerializer(serializers.Serializer[Story]):
     """The AI process of one execution: plan, execute, summarise, schedule."""
 
@@ -126,6 +132,9 @@ class CycleSerializer(serializers.Serializer[Story]):
     waves = serializers.IntegerField()
     analysis = ObjectField()
     plan = AnyJSONField(allow_null=True)
+    approval = ApprovalReferenceSerializer(
+        allow_null=True, help_text="what people were asked about the plan; null: nothing"
+    )
     steps = CycleStepSerializer(many=True)
     summary = serializers.CharField()
     notes = serializers.ListField(

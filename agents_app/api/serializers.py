@@ -7,6 +7,7 @@ from typing import Any, Final
 from drf_spectacular.utils import OpenApiExample, extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
+from agents_app.credential_hosts import MOST_HOSTS
 from agents_app.models import Agent, Credential, Endpoint, Provider
 from agents_app.models_objects import CredentialKind, ModelMode, SideEffect
 from agents_app.objects.agents import MOST_AT_ONCE, MOST_INSTRUCTIONS
@@ -24,7 +25,12 @@ COMPUTED: Final = ["id", "created_at", "updated_at"]
 HEALTH: Final = [
     "failures_in_row", "last_error", "last_error_at", "last_success_at", "unhealthy_until",
 ]  # fmt: skip
-CREDENTIAL_EXAMPLE: Final = {"name": "reports-key", "kind": "header", "parameter": "X-Api-Key"}
+CREDENTIAL_EXAMPLE: Final = {
+    "name": "reports-key",
+    "kind": "header",
+    "parameter": "X-Api-Key",
+    "hosts": ["caches.example.com", "*.reports.example.com:8443"],
+}
 PROVIDER_EXAMPLE: Final = {
     "name": "local",
     "base_url": "http://ollama.internal:11434/v1",
@@ -91,6 +97,13 @@ class CredentialSerializer(serializers.ModelSerializer[Credential]):
     """A secret that calls carry; its value goes in and never comes out."""
 
     kind = serializers.ChoiceField(CREDENTIAL_KINDS, required=False)
+    hosts = serializers.ListField(
+        child=serializers.CharField(),
+        required=False,
+        max_length=MOST_HOSTS,
+        help_text="where it may travel: a host, an address or `*.example.com`, with a port or at "
+        "all; empty: anywhere, which a shared one may not",
+    )
     value = serializers.CharField(write_only=True, help_text="basic: `user:password`")
     shared = serializers.BooleanField(
         required=False, help_text="of everybody; only operators make those; it stays as it is"

@@ -8,11 +8,13 @@ from django.urls import path
 
 from agents_app.api import (
     agent_views,
+    approvals,
     credential_views,
     cycles,
     endpoint_health,
     endpoint_views,
     provider_views,
+    remarks,
 )
 
 urlpatterns: list[Any] = [
@@ -21,6 +23,14 @@ urlpatterns: list[Any] = [
     path("agents/<uuid:agent_id>", agent_views.OneAgent.as_view(), name="agent"),
     path("agents/<uuid:agent_id>/capacity", agent_views.AgentCapacity.as_view()),
     path("agents/<uuid:agent_id>/sessions", agent_views.Sessions.as_view()),
+    path("agents/<uuid:agent_id>/messages", remarks.Messages.as_view()),
+    path("agents/<uuid:agent_id>/messages/<uuid:remark_id>", remarks.OneMessage.as_view()),
+    path("agents/<uuid:agent_id>/facts", remarks.Facts.as_view()),
+    path("agents/<uuid:agent_id>/facts/<uuid:remark_id>", remarks.OneFact.as_view()),
+    path("agents/approvals", approvals.Approvals.as_view(), name="plan_approvals"),
+    path("agents/approvals/<uuid:approval_id>", approvals.OneApproval.as_view()),
+    path("agents/approvals/<uuid:approval_id>/approve", approvals.Approve.as_view()),
+    path("agents/approvals/<uuid:approval_id>/reject", approvals.Reject.as_view()),
     path("agents/providers", provider_views.Providers.as_view(), name="providers"),
     path(
         "agents/providers/<uuid:provider_id>",

@@ -55,10 +55,7 @@ def ask(question: Question) -> Answer:
 
 def preflight(provider: Provider, *, model: str) -> None:
     """Raise ModelNotConfigured (`blocked_config`) if a call cannot even be made; makes none."""
-    try:
-        access_to(provider, model=model)
-    finally:
-        connections.let_go()
+    access_to(provider, model=model)
 
 
 def probe(provider: Provider, *, model: str, seconds: float = 20.0) -> Answer:
@@ -185,6 +182,7 @@ def _wait_seconds(error: ModelError, *, retries: int) -> float:
 
 
 def _wait(seconds: float, *, check: Callable[[], None]) -> None:
+    connections.let_go()
     ends_at = time.monotonic() + seconds
     while (left := ends_at - time.monotonic()) > 0:
         check()

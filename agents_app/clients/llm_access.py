@@ -12,12 +12,11 @@ from urllib.parse import quote, urlsplit
 from agents_app.clients.llm_errors import ModelNotConfigured
 from agents_app.clients.outgoing import checked_url
 from agents_app.models import Provider
-from agents_app.objects import providers
+from agents_app.objects import environment, providers
 from agents_app.objects.providers import Connection
 from executions_app import encryption
 from executions_app.scrub import SCRUBBED
 
-OPENAI_URL: Final = "https://api.openai.com/v1"
 NEED_A_KEY: Final = frozenset({"api.openai.com", "api.anthropic.com"})
 SHORTEST_SECRET: Final = 4
 _SENDABLE: Final = re.compile(r"[\x21-\x7e]{1,8192}")
@@ -50,7 +49,7 @@ def access_to(provider: Provider, *, model: str) -> Access:
             f"No model is named for provider {provider.name!r}; set the agent's model or LLM_MODEL"
         )
     found = _connection(provider)
-    base_url, key = found.base_url or OPENAI_URL, found.key.strip()
+    base_url, key = found.base_url or environment.OPENAI_URL, found.key.strip()
     try:
         checked_url(base_url)
     except ValueError as error:
@@ -59,6 +58,8 @@ def access_to(provider: Provider, *, model: str) -> Access:
         if urlsplit(base_url).hostname in NEED_A_KEY:
             raise ModelNotConfigured(f"Provider {provider.name!r} has no key; give it a credential")
         return Access(base_url=base_url)
+    if problem := providers.misplaced(provider, base_url=base_url):
+        raise ModelNotConfigured(f"The key of provider {provider.name!r} cannot be used: {problem}")
     if not _SENDABLE.fullmatch(key):
         raise ModelNotConfigured(
             f"The key of provider {provider.name!r} holds characters that no header may hold; "

@@ -48,6 +48,7 @@ class Question:
     With a `schema` the answer is asked for as JSON of that form, by the strictest way that the
     provider knows; with `wants_json` as any JSON object. `deadline` is a monotonic instant. `check`
     is called at least once a second while the answer is waited for; what it raises ends the call.
+    `grounds`: what the answer will be checked against, to be kept with the call.
     """
 
     provider: Provider
@@ -65,6 +66,7 @@ class Question:
     template_hash: str = ""
     attempt: int = 1
     is_repair: bool = False
+    grounds: Mapping[str, Any] | None = None
     check: Callable[[], None] = _never
 
 

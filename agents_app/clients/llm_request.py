@@ -10,11 +10,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx2
-import openai
-from openai import OpenAI, Stream
 
 from agents_app.clients.llm_access import Access
 from agents_app.clients.llm_errors import ModelError
@@ -25,6 +25,9 @@ from agents_app.clients.statuses import retry_after
 from config.env import env
 from errors_app.taxonomy import ErrorClass, HandlerError
 from executions_app.scrub import scrub
+
+if TYPE_CHECKING:
+    from openai import APIStatusError, Stream
 
 WORTH_ANOTHER_TRY: Final = frozenset({408, 425, 429})
 MOST_TOKENS: Final = 10_000_000
@@ -55,8 +58,15 @@ class Heard:
     declined: str = ""
 
 
+@cache
+def _library() -> Any:
+    """Loaded with the first question: it takes half a second and 20 MB of each process."""
+    return import_module("openai")
+
+
 def send(question: Question, form: Form, *, access: Access) -> Heard:
     """Send it once and listen until it is said, the time is over, or `check` raises."""
+    _library()  # no time of the question's
     began = time.monotonic()
     ends_at = min(question.deadline, began + env.llm_timeout_seconds)
     begins_by = began + env.llm_first_token_seconds if form.is_streamed else None
@@ -79,17 +89,20 @@ def send(question: Question, form: Form, *, access: Access) -> Heard:
 def _exchange(
     question: Question, form: Form, *, access: Access, transport: Transport, listener: _Listener
 ) -> None:
+    library = _library()
     with (
         httpx2.Client(transport=transport, trust_env=False, follow_redirects=False) as http,
         # What it takes from the environment goes no further: the transport sends its own headers.
-        OpenAI(api_key="-", base_url=access.base_url, max_retries=0, http_client=http) as client,
+        library.OpenAI(
+            api_key="-", base_url=access.base_url, max_retries=0, http_client=http
+        ) as client,
     ):
         stream: Stream[Any] = client.post(
             "/chat/completions",
             body=form.body(question),
             cast_to=object,
             stream=True,
-            stream_cls=Stream[Any],
+            stream_cls=library.Stream[Any],
         )
         with stream:
             _listen(stream, listener, transport)
@@ -179,9 +192,9 @@ def _typed(error: Exception, heard: Heard, *, access: Access, question: Question
                 error_class=error.error_class,
                 retry_after=error.retry_after,
             )
-        case openai.APIStatusError():
+        case _ if isinstance(error, _library().APIStatusError):
             return _refusal(error, heard, access=access, name=name)
-        case openai.APIError():  # an error event in the middle of a stream
+        case _ if isinstance(error, _library().APIError):  # in the middle of a stream
             said = _shown(error.message, access)
             return ModelError(
                 f"Provider {name!r} broke off: {said}", error_class=ErrorClass.TRANSIENT
@@ -192,9 +205,7 @@ def _typed(error: Exception, heard: Heard, *, access: Access, question: Question
     )
 
 
-def _refusal(
-    error: openai.APIStatusError, heard: Heard, *, access: Access, name: str
-) -> ModelError:
+def _refusal(error: APIStatusError, heard: Heard, *, access: Access, name: str) -> ModelError:
     heard.was_rejected = True
     status, said = error.status_code, _shown(error.message, access)
     heard.refused = refused_part(status, error.message, parameter=str(error.param or ""))

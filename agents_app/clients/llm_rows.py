@@ -27,6 +27,8 @@ from executions_app.scrub import storable_without_secrets
 MOST_KEPT: Final = 64 * 1024
 MOST_FAILURE: Final = 2_000
 MOST_PROBLEMS: Final = 16 * 1024
+MOST_GROUNDS: Final = 32 * 1024
+MOST_FINISH_REASON: Final = 50
 EMPTY_RESPONSE: Final = "empty_response"
 MILLION: Final = Decimal(1_000_000)
 MICRO: Final = Decimal("0.000001")
@@ -87,6 +89,8 @@ def record(heard: Heard, question: Question, form: Form, *, access: Access, spen
         mode=form.mode.value,
         request=kept([one.as_json() for one in form.messages(question)], access),
         response=kept(heard.text, access),
+        finish_reason=kept(heard.finish_reason[:MOST_FINISH_REASON], access),
+        grounds=kept(question.grounds, access, most=MOST_GROUNDS),
         **_verdict(heard, access),
         prompt_tokens=spent.prompt_tokens,
         completion_tokens=spent.completion_tokens,
@@ -96,7 +100,6 @@ def record(heard: Heard, question: Question, form: Form, *, access: Access, spen
         first_token_ms=heard.first_token_ms,
     )
     call.save(force_insert=True)
-    connections.let_go()
     return call.id
 
 

@@ -10,20 +10,13 @@ from dataclasses import replace
 from typing import Any
 
 from agents_app.agent_config import AgentConfig
-from agents_app.cycle import holder, material
+from agents_app.cycle import deciders, holder, material
 from agents_app.cycle.keeping import Work
-from agents_app.cycle.summarising import ASKED_TIERS
-from agents_app.cycle.thinking import NoModel, Thinker
 from agents_app.models import Cycle
-from agents_app.models_cycles import Phase
-from agents_app.planning import context as contexts
-from agents_app.planning import fallback, fallback_timing, prompts
-from agents_app.planning.contracts import Advice, written
-from agents_app.planning.fallback import FallbackConfig, Standby, Trouble
+from agents_app.planning.contracts import written
+from agents_app.planning.deciding import Advised, ScheduleRequest
 from agents_app.planning.fallback_timing import PastOutcome
 from agents_app.planning.job_context import JobContext
-from agents_app.planning.judging import AdviceContract
-from agents_app.planning.prompts import Material
 from agents_app.planning.validation import AdviceLimits
 from executions_app import clock
 from executions_app.states import StepStatus
@@ -34,59 +27,38 @@ def advise(cycle: Cycle, work: Work) -> dict[str, Any]:
     config = holder.config_of(holder.of(cycle))
     if config.autonomy == "off" or cycle.advice is not None or cycle.schedule_id is None:
         return {}
-    try:
-        advice, notes = _from_model(cycle, config, work)
-        source = "model"
-    except NoModel as error:
-        advice, source = _from_fallback(cycle, config, error.trouble)
-        notes = (f"The model did not say when to run next: {error.reason}",)
+    advised = _advised(cycle, config, work)
     told = {
-        "source": source,
-        "advice": advice.as_json(),
+        "source": advised.source,
+        "advice": advised.advice.as_json(),
         "autonomy": config.autonomy,
         "min_interval_ms": config.min_interval_ms,
         "max_interval_ms": config.max_interval_ms,
         "proposed_at": written(clock.now()),
     }
-    return {"advice": told, "notes": [*cycle.notes, *notes]}
+    return {"advice": told, "notes": [*cycle.notes, *advised.notes]}
 
 
-def _from_model(cycle: Cycle, config: AgentConfig, work: Work) -> tuple[Advice, tuple[str, ...]]:
-    if cycle.tier not in ASKED_TIERS:
-        raise NoModel(Trouble(cycle.trouble or Trouble.DOWN), cycle.tier_reason)
-    now = clock.now()
-    limits = AdviceLimits(
-        now=now,
-        min_interval_ms=config.min_interval_ms,
-        max_interval_ms=config.max_interval_ms,
-        is_strict=config.strict,
-    )
-    contract = AdviceContract(limits=limits)
-    rendered = prompts.messages_for(
-        "schedule",
-        replace(JobContext.from_json(cycle.context), now=now),
-        limits=config.prompt_optimization,
-        material=Material(
-            results=material.results(cycle),
-            summary=cycle.summary,
-        ),
-    )
-    thought = Thinker(cycle, config, work).think(contract, rendered, phase=Phase.SCHEDULE)
-    return thought.value, thought.notes
-
-
-def _from_fallback(cycle: Cycle, config: AgentConfig, trouble: Trouble) -> tuple[Advice, str]:
+def _advised(cycle: Cycle, config: AgentConfig, work: Work) -> Advised:
+    context = JobContext.from_json(cycle.context)
     statuses = {one["status"] for one in material.results(cycle)}
-    earlier = contexts.earlier(cycle)
-    situation = fallback_timing.situation(
-        JobContext.from_json(cycle.context),
+    decider = deciders.of(
+        cycle,
+        config,
+        deciders.after_plan(cycle, config, work),
+        context=context,
         this=PastOutcome(is_good=StepStatus.FAILED not in statuses),
-        last_interval_ms=earlier.interval_ms,
     )
-    choice = fallback.choose(
-        trouble,
-        situation,
-        config=FallbackConfig(timing=config.fallback, when_spent=config.budget.when_spent),
-        standby=Standby(),
+    now = clock.now()
+    request = ScheduleRequest(
+        context=replace(context, now=now),
+        limits=AdviceLimits(
+            now=now,
+            min_interval_ms=config.min_interval_ms,
+            max_interval_ms=config.max_interval_ms,
+            is_strict=config.strict,
+        ),
+        bounds=config.prompt_optimization,
+        summary=cycle.summary,
     )
-    return fallback.advice(choice, situation)
+    return decider.schedule(request)

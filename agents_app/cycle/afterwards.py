@@ -8,23 +8,19 @@ from __future__ import annotations
 import logging
 
 from agents_app import memory, spikes
-from agents_app.cycle import holder, rows
-from agents_app.cycle.keeping import Work
-from agents_app.cycle.thinking import Thinker
+from agents_app.cycle import rows
 from agents_app.models import Cycle
 from executions_app.models import Execution
 
 logger = logging.getLogger(__name__)
 
 
-def note(cycle: Cycle, work: Work) -> None:
+def note(cycle: Cycle) -> None:
     """Remember how it went; compare what it used with what others of its schedule did."""
     try:
         execution = Execution.objects.get(id=cycle.execution_id)
         ended = rows.find(cycle.id)
-        thinker = Thinker(ended, holder.config_in(execution.snapshot), work)
-        said = f"{execution.status}, {execution.outcome}"
-        memory.remember_cycle(ended, outcome=said, embed=thinker.embed)
+        memory.remember_cycle(ended, outcome=f"{execution.status}, {execution.outcome}")
         spikes.analyse(cycle.id)
     except Exception:
         logger.exception("What is to be kept of cycle %s was not", cycle.id)

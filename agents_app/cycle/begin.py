@@ -14,7 +14,7 @@ from django.db import connection, transaction
 
 from agents_app import connections
 from agents_app.agent_config import AgentConfig
-from agents_app.cycle import places, rows
+from agents_app.cycle import approving, places, rows
 from agents_app.models import Cycle, CycleStage
 from config.env import env
 from executions_app import clock, events, ids, leases, steps
@@ -38,6 +38,7 @@ def begin(held: Claimed, config: AgentConfig) -> None:
             cycle = _new(held, config, queue=queue, now=now, deadline=deadline)
             rows.insert(cycle)
         else:
+            approving.check_approved(cycle)
             steps.plan_again(held.id)
             rows.take_over(cycle, token=held.lease_token, deadline=deadline, seen=_seen(held))
         has_place = places.take(cycle, config)
@@ -61,6 +62,7 @@ def _new(
         token=held.lease_token,
         queue=queue,
         stage=CycleStage.WAIT,
+        look_at=now + timedelta(seconds=env.rescue_seconds),
         deadline=deadline,
         concurrency=config.max_parallel,
         seen_version=version,

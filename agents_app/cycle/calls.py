@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from agents_app import calling, tools
+from agents_app import calling, connections, tools
 from agents_app.cycle import holder
 from agents_app.cycle.keeping import Work
-from agents_app.models import Agent, Cycle
+from agents_app.models import Agent, Cycle, Endpoint
+from errors_app.taxonomy import ErrorClass, HandlerError
 from executions_app.states import StepStatus
 from executions_app.steps import End, HeldStep
 
@@ -14,6 +15,7 @@ def make(cycle: Cycle, held: HeldStep, work: Work) -> End:
     """Make the call; raises HandlerError if it failed, and what `work.check` raises."""
     parameters = held.config.get("parameters", {})
     if held.config["target"] == "endpoint":
+        _check_enabled(held)
         called = calling.call(
             calling.Call(
                 endpoint=held.config["endpoint"],
@@ -41,6 +43,21 @@ def make(cycle: Cycle, held: HeldStep, work: Work) -> End:
         ),
     )
     return End(StepStatus.COMPLETED, result=ran.as_json())
+
+
+def _check_enabled(held: HeldStep) -> None:
+    """A plan may have waited for long, and a person have switched off meanwhile what it calls."""
+    known = Endpoint.objects.filter(id=held.config["endpoint"]["id"], enabled=True)
+    try:
+        is_enabled = known.exists()
+    finally:
+        connections.let_go()
+    if not is_enabled:
+        raise HandlerError(
+            f"The endpoint {held.name!r} was removed or switched off since the plan was made",
+            error_class=ErrorClass.PERMANENT,
+            may_repeat=True,
+        )
 
 
 def _tools_of(cycle: Cycle) -> frozenset[str]:

@@ -62,3 +62,5 @@ def _send(signature: Any, queue: str) -> None:
     except (OSError, redis.RedisError, OperationalError) as error:
         _Patience.until = time.monotonic() + PAUSE_AFTER_FAILURE_SECONDS
         logger.warning("A message of a cycle was not sent; the watchdog sends it again: %s", error)
+    except Exception:  # a message is a hint: whatever is wrong with it, what is decided stands
+        logger.exception("A message of a cycle was not sent; the watchdog sends it again")

@@ -7,17 +7,18 @@ cycle one finds that there is nothing left to end.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
+from uuid import UUID
 
 from django.db import transaction
 
 from agents_app import connections
-from agents_app.cycle import holder, places, rows, spent
+from agents_app.cycle import holder, places, rows, spent, telling
 from agents_app.models import Cycle, CycleStatus, Tier
 from errors_app import recovery
 from errors_app.taxonomy import DeadlineExceeded, ErrorClass, HandlerError
-from executions_app import events, leases, lifecycle, steps
+from executions_app import events, leases, lifecycle
 from executions_app.models import Step
 from executions_app.states import LostRace, Outcome, StepStatus
 
@@ -29,28 +30,35 @@ class StepsFailed(HandlerError):
     """Nothing that the plan wanted was done, or a critical step of it failed."""
 
 
-def finish(cycle: Cycle) -> None:
-    """The last stage is over: the execution ends as its steps did; raises LostRace."""
+def finish(cycle: Cycle, *, held: UUID, changes: Mapping[str, Any]) -> None:
+    """The last stage is over: the execution ends as its steps did; raises LostRace.
+
+    `held`: under which token the stage is carried out; `changes`: what came of it.
+    """
     found = list(Step.objects.filter(execution_id=cycle.execution_id).order_by("position"))
-    if (failure := _failure(found)) is not None:
-        fail(cycle, failure)
-    else:
-        _complete(cycle, found)
+    if (failure := _failure(found)) is None:
+        _complete(cycle, found, held=held, changes=changes)
+        return
+    rows.note(cycle, held=held, **changes)
+    fail(cycle, failure)
 
 
-def _complete(cycle: Cycle, found: Sequence[Step]) -> None:
+def _complete(
+    cycle: Cycle, found: Sequence[Step], *, held: UUID, changes: Mapping[str, Any]
+) -> None:
     with connections.turn(), transaction.atomic():
         locked = rows.lock(cycle.id)
         _check_mine(cycle, locked)
-        held = holder.of(locked)
+        if locked.stage_token != held:
+            raise LostRace("Somebody else carries out this stage", cycle_id=cycle.id)
+        execution = holder.of(locked)
         failed = sum(one.status == StepStatus.FAILED for one in found)
         done = {"done": len(found), "total": len(found), "failed": failed}
-        steps_told = {**done, "current_step": ""}
-        leases.tell_progress(held, {**steps_told, "percent": 100})
-        rows.close(locked, CycleStatus.COMPLETED, **spent.totals(locked))
+        leases.tell_progress(execution, {**done, "current_step": "", "percent": 100})
+        rows.close(locked, CycleStatus.COMPLETED, **changes, **spent.totals(locked))
         output = result(locked, found)
         lifecycle.leave_now(
-            lifecycle.completion(held, output=output, outcome=_outcome(locked, found))
+            lifecycle.completion(execution, output=output, outcome=_outcome(locked, found))
         )
     events.announce()
     places.give_back(cycle)
@@ -97,6 +105,7 @@ def close(cycle: Cycle, status: CycleStatus) -> None:
             raise LostRace("The execution of this cycle goes on", cycle_id=cycle.id)
         if rows.close(locked, status, **spent.totals(locked)):
             _end_unstarted(locked)
+    events.announce()
     places.give_back(cycle)
 
 
@@ -108,7 +117,7 @@ def _check_mine(cycle: Cycle, locked: Cycle) -> None:
 def _end_unstarted(cycle: Cycle) -> None:
     left = Step.objects.filter(execution_id=cycle.execution_id, status__in=UNSTARTED)
     reasons = dict.fromkeys(left.values_list("id", flat=True), "the execution has ended")
-    steps.end_unstarted(cycle.execution_id, reasons, status=StepStatus.CANCELLED)
+    telling.end_unstarted(cycle, reasons, status=StepStatus.CANCELLED)
 
 
 def result(cycle: Cycle, found: Sequence[Step]) -> dict[str, Any]:

@@ -8,19 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 from uuid import UUID
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from agents_app import connections
-from agents_app.cycle import canvas, flow, rows
+from agents_app.cycle import canvas, flow, rows, telling
 from agents_app.cycle.flow import Standing
 from agents_app.models import Cycle, CycleStage, CycleStatus
 from executions_app import events, leases, steps
 from executions_app.ledger import Claimed
-from executions_app.models import Step
 from executions_app.states import StepStatus
 
+# Never the results: each end of a step reads all of them.
+STANDING: Final = """
+SELECT id, name, position, wave, status, depends_on, is_critical,
+    coalesce((config->>'priority')::int, 0)
+FROM execution_steps WHERE execution_id = %s ORDER BY position
+"""
+SINCE_FIRST: Final = """
+SELECT round(extract(epoch FROM now() - min(queued_at)) * 1000)::int FROM execution_steps
+WHERE execution_id = %s AND queued_at >= %s
+"""
 FIRST_PERCENT, LAST_PERCENT = 10, 80  # of the steps; before them is the plan, after them the rest
 
 
@@ -56,10 +66,9 @@ def after(cycle: Cycle) -> Follow:
     if held.cancel_requested:
         return _cancel(cycle, standing)
     follow = flow.follow(standing, concurrency=cycle.concurrency)
-    if follow.skip:
-        steps.end_unstarted(cycle.execution_id, follow.skip, status=StepStatus.SKIPPED)
+    telling.end_unstarted(cycle, follow.skip, status=StepStatus.SKIPPED)
     if follow.is_over:
-        rows.move(cycle, stage=CycleStage.SUMMARISE)
+        rows.move(cycle, stage=CycleStage.SUMMARISE, timings=_timings(cycle, held))
     else:
         rows.move(cycle, wave=follow.wave)
     queued = steps.queue(cycle.execution_id, follow.queue) if follow.queue else []
@@ -86,25 +95,38 @@ def tell(cycle: Cycle, *, percent: int, current_step: str) -> None:
 
 def _cancel(cycle: Cycle, standing: Sequence[Standing]) -> Follow:
     left = {one.id: "cancelled" for one in standing if one.status in flow.UNSTARTED}
-    steps.end_unstarted(cycle.execution_id, left, status=StepStatus.CANCELLED)
+    telling.end_unstarted(cycle, left, status=StepStatus.CANCELLED)
     return Follow(is_to_end=not any(one.status is StepStatus.RUNNING for one in standing))
 
 
 def _standing(cycle: Cycle) -> list[Standing]:
-    found = Step.objects.filter(execution_id=cycle.execution_id).order_by("position")
     return [
         Standing(
-            id=one.id,
-            name=one.name,
-            position=one.position,
-            wave=one.wave,
-            status=StepStatus(one.status),
-            depends_on=frozenset(one.depends_on),
-            is_critical=one.is_critical,
-            priority=int(one.config.get("priority", 0)),
+            id=id_,
+            name=name,
+            position=position,
+            wave=wave,
+            status=StepStatus(status),
+            depends_on=frozenset(depends_on),
+            is_critical=is_critical,
+            priority=priority,
         )
-        for one in found
+        for id_, name, position, wave, status, depends_on, is_critical, priority in _rows(
+            STANDING, [cycle.execution_id]
+        )
     ]
+
+
+def _timings(cycle: Cycle, held: Claimed) -> dict[str, int]:
+    """With how long this attempt carried out steps; a plan without any took no time."""
+    ((took_ms,),) = _rows(SINCE_FIRST, [cycle.execution_id, held.started_at])
+    return {**cycle.timings, CycleStage.EXECUTE.value: took_ms or 0}
+
+
+def _rows(statement: str, parameters: Sequence[Any]) -> list[Any]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return list(cursor.fetchall())
 
 
 def _tell(held: Claimed, standing: Sequence[Standing], *, skipped: int) -> None:

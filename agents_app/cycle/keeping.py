@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -40,19 +40,6 @@ class Work:
         self.seen_at = time.monotonic()  # when its lease was last known to be renewed
         self.ends_at = time.monotonic() + (deadline - timezone.now()).total_seconds()
         self.is_cancelled = self.is_lost = self.is_cut = False
-
-    @classmethod
-    def unheld(cls, other: Work) -> Work:
-        """As long as another, without its lease."""
-        made = cls(
-            other.id,
-            other.token,
-            execution_id=other.execution_id,
-            deadline=timezone.now() + timedelta(seconds=other.seconds_left()),
-            is_stage=other.is_stage,
-        )
-        made.is_cut = other.is_cut
-        return made
 
     def check(self) -> None:
         """Raise LeaseLost, Cancelled or DeadlineExceeded when it has to stop."""

@@ -8,28 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from agents_app import calling, connections, tools
 from agents_app.agent_config import AgentConfig
-from agents_app.cycle import holder
+from agents_app.cycle import deciders, holder
 from agents_app.cycle.keeping import Work
-from agents_app.cycle.thinking import NoModel, Thinker, Thought
-from agents_app.interfaces.errors import PlanFailed
+from agents_app.cycle.thinking import Thinker
 from agents_app.models import Cycle, Endpoint, Tier
 from agents_app.models_cycles import Phase
 from agents_app.planning import context as contexts
-from agents_app.planning import fallback, fallback_timing, prompts, validation
+from agents_app.planning import prompts, validation
 from agents_app.planning.authority import Offer, Rights, grant
 from agents_app.planning.contracts import Plan, TaskAnalysis
-from agents_app.planning.fallback import FallbackConfig, Standby, Trouble
-from agents_app.planning.job_context import EndpointFacts, JobContext
-from agents_app.planning.judging import AnalysisContract, PlanContract
-from agents_app.planning.prompts import Material
+from agents_app.planning.deciding import NoModel, Planned, PlanRequest
+from agents_app.planning.fallback import Trouble
+from agents_app.planning.job_context import JobContext
+from agents_app.planning.judging import AnalysisContract
 from agents_app.planning.validation import PlanLimits
 from config.env import env
-from errors_app.taxonomy import ErrorClass
+from errors_app.taxonomy import ErrorClass, HandlerError
 from executions_app import clock, ids, steps
 from executions_app.ledger import Claimed
 
@@ -72,6 +70,13 @@ def make(cycle: Cycle, held: Claimed, work: Work) -> Made:
     return maker.made()
 
 
+def _endpoints(owner_id: int, names: Sequence[str]) -> dict[str, Endpoint]:
+    """Those that exist and are enabled, in the order in which the schedule names them."""
+    rows = Endpoint.objects.filter(owner_id=owner_id, name__in=names, enabled=True)
+    found = {one.name: one for one in rows}
+    return {name: found[name] for name in dict.fromkeys(names) if name in found}
+
+
 def store(cycle: Cycle, made: Made) -> None:
     """In the transaction that ends the stage: the steps of the plan."""
     if made.plan is None:
@@ -97,46 +102,59 @@ def store(cycle: Cycle, made: Made) -> None:
     steps.plan(cycle.execution_id, new)
 
 
+class PlanFailed(HandlerError):
+    """Nobody, the model or what stands in for it, has a plan for the execution."""
+
+    def __init__(self, message: str, *, error_class: ErrorClass = ErrorClass.MALFORMED) -> None:
+        super().__init__(message, error_class=error_class)
+
+
 class _Maker:
     def __init__(self, cycle: Cycle, held: Claimed, config: AgentConfig, work: Work) -> None:
         self._cycle, self._held, self._config = cycle, held, config
         self._thinker = Thinker(cycle, config, work)
-        self._endpoints = {
-            one.name: one
-            for one in Endpoint.objects.filter(
-                owner_id=cycle.owner_id, name__in=config.endpoints, enabled=True
-            )
-        }
+        self._endpoints = _endpoints(cycle.owner_id, config.endpoints)
         self._tools = [name for name in config.tools if name in tools.names()]
         self._rights = self._granted()
-        self._now = clock.now()
-        self._context = contexts.gather(
-            cycle, now=self._now, tools=self._suited(), embed=self._thinker.embed
-        )
+        self._context = contexts.gather(cycle, now=clock.now(), embed=self._thinker.embed)
         self._notes: list[str] = [
-            f"{kind} {name!r} does not exist or is switched off, and is left out"
-            for kind, name in self._missing()
+            *self._context.remarks,
+            *(
+                f"{kind} {name!r} does not exist or is switched off, and is left out"
+                for kind, name in self._missing()
+            ),
         ]
 
     def made(self) -> Made:
         analysis = self._analysis()
-        try:
-            thought = self._thought(analysis)
-        except NoModel as error:
-            return self._by_the_ladder(error, analysis)
-        reason = thought.notes[0] if thought.tier is Tier.OTHER_PROVIDER else ""
-        return self._as_made(
-            thought.value, tier=thought.tier, reason=reason, analysis=analysis, notes=thought.notes
+        context = self._offering(analysis)
+        decider = deciders.of(self._cycle, self._config, self._thinker, context=context)
+        planned = decider.plan(
+            PlanRequest(
+                context=context,
+                rights=self._rights,
+                limits=self._limits(),
+                bounds=self._config.prompt_optimization,
+                parameters=self._held.parameters,
+                analysis=analysis,
+            )
         )
+        if planned.plan is None and planned.trouble is Trouble.SWITCHED_OFF:
+            raise PlanFailed(
+                f"There is nothing to call: {planned.reason}, and no endpoint of the schedule can "
+                "be called without a plan; register its endpoints, or configure a model",
+                error_class=ErrorClass.PERMANENT,
+            )
+        return self._as_made(planned, context=context, analysis=analysis)
 
     def _analysis(self) -> TaskAnalysis | None:
-        """What the task needs, where a person wants that looked at first."""
+        """What the task needs, where a person wants that looked at first, of all there is."""
         if not self._config.analyse:
             return None
         rendered = prompts.messages_for(
             "analyse", self._context, limits=self._config.prompt_optimization
         )
-        contract = AnalysisContract(tools=self._tools, most_parts=env.max_plan_steps)
+        contract = AnalysisContract(tools=self._rights.names("tool"), most_parts=env.max_plan_steps)
         try:
             thought = self._thinker.think(contract, rendered, phase=Phase.ANALYSE)
         except NoModel as error:
@@ -144,79 +162,24 @@ class _Maker:
             return None
         return thought.value
 
-    def _thought(self, analysis: TaskAnalysis | None) -> Thought[Plan]:
-        contract = PlanContract(rights=self._rights, limits=self._limits())
-        material = Material(
-            analysis=analysis.as_json() if analysis else None,
-            most_steps=env.max_plan_steps,
-        )
-        rendered = prompts.messages_for(
-            "plan", self._context, limits=self._config.prompt_optimization, material=material
-        )
-        return self._thinker.think(contract, rendered, phase=Phase.PLAN)
-
-    def _by_the_ladder(self, error: NoModel, analysis: TaskAnalysis | None) -> Made:
-        earlier = contexts.earlier(self._cycle)
-        choice = fallback.choose(
-            error.trouble,
-            fallback_timing.situation(self._context, last_interval_ms=earlier.interval_ms),
-            config=FallbackConfig(
-                timing=self._config.fallback, when_spent=self._config.budget.when_spent
-            ),
-            standby=self._standby(earlier.plans),
-        )
-        if choice.plan is None and error.trouble is Trouble.SWITCHED_OFF:
-            raise PlanFailed(
-                f"There is nothing to call: {error.reason}, and no endpoint of the schedule can be "
-                "called without a plan; register its endpoints, or configure a model",
-                error_class=ErrorClass.PERMANENT,
-            )
-        reason = f"{choice.reason}: {error.reason}"
-        return self._as_made(
-            choice.plan,
-            tier=Tier(choice.tier),
-            reason=reason,
-            trouble=error.trouble,
-            analysis=analysis,
-        )
-
-    def _standby(self, plans: Sequence[Plan]) -> Standby:
-        """The plans that could be carried out without a model."""
-        check = partial(validation.plan_problems, rights=self._rights, limits=self._limits())
-        return Standby(
-            last_good=fallback.last_good_plan(
-                plans, self._context.endpoints, tools=self._tools, check=check
-            ),
-            deterministic=fallback.deterministic_plan(
-                self._as_registered(), parameters=self._held.parameters
-            ),
-        )
-
     def _as_made(
-        self,
-        plan: Plan | None,
-        *,
-        tier: Tier,
-        reason: str,
-        analysis: TaskAnalysis | None,
-        trouble: str = "",
-        notes: tuple[str, ...] = (),
+        self, planned: Planned, *, context: JobContext, analysis: TaskAnalysis | None
     ) -> Made:
-        concurrency = min(plan.concurrency, self._config.max_parallel) if plan else 1
+        plan = planned.plan
         return Made(
             plan=plan,
-            tier=tier,
-            tier_reason=reason[:2_000],
-            trouble=trouble,
-            context=self._context,
+            tier=planned.tier,
+            tier_reason=planned.reason[:2_000],
+            trouble=planned.trouble or "",
+            context=context,
             analysis=analysis,
-            notes=(*self._notes, *notes),
+            notes=(*self._notes, *planned.notes),
             endpoints={
                 name: calling.snapshot_of(one)
                 for name, one in self._endpoints.items()
                 if plan and any(step.name == name for step in plan.steps)
             },
-            concurrency=concurrency,
+            concurrency=min(plan.concurrency, self._config.max_parallel) if plan else 1,
         )
 
     def _limits(self) -> PlanLimits:
@@ -234,6 +197,7 @@ class _Maker:
                     name=one.name,
                     schema=one.parameters_schema,
                     side_effect="read" if one.side_effect == "read" else "write",
+                    critical=one.critical,
                 )
                 for one in self._endpoints.values()
             ),
@@ -250,25 +214,14 @@ class _Maker:
             agent_tools=agent.tools if agent else (),
         )
 
-    def _suited(self) -> list[str]:
-        """The tools that are told of: those that suit the goal, else all that may be used."""
+    def _offering(self, analysis: TaskAnalysis | None) -> JobContext:
+        """What the planner is told: of the tools, those that the task takes."""
         agent = self._thinker.agent
-        return tools.suited(
-            self._config.goal,
+        return contexts.offering(
+            self._context,
+            required=analysis.required_tools if analysis else (),
             capabilities=agent.capabilities if agent else (),
-            allowed=self._tools,
-        ) or list(self._tools)
-
-    def _as_registered(self) -> list[EndpointFacts]:
-        """The endpoints in the order in which the schedule names them, as they are called."""
-        found = (self._endpoints.get(name) for name in dict.fromkeys(self._config.endpoints))
-        return [
-            EndpointFacts(
-                name=one.name, critical=one.critical, parameters_schema=one.parameters_schema
-            )
-            for one in found
-            if one is not None
-        ]
+        )
 
     def _missing(self) -> list[tuple[str, str]]:
         endpoints = [one for one in self._config.endpoints if one not in self._endpoints]

@@ -7,7 +7,6 @@ down with all its stand-ins) the cycle does not wait: it goes on without an agen
 from __future__ import annotations
 
 import logging
-from typing import Final
 from uuid import UUID
 
 from django.db import transaction
@@ -22,8 +21,6 @@ from executions_app.database_errors import is_away
 from executions_app.states import LostRace
 
 logger = logging.getLogger(__name__)
-
-AGAIN_SECONDS: Final = 10.0  # then somebody looks whether there is still an agent to wait for
 
 
 def take(cycle: Cycle, config: AgentConfig) -> bool:
@@ -79,7 +76,7 @@ def give_back(cycle: Cycle) -> None:
 
 def give_all(*, most: int) -> int:
     """Let cycles begin that wait though they need not; answers how many there were."""
-    found = [*selection.waiting(limit=most), *rows.waiting(for_seconds=AGAIN_SECONDS, most=most)]
+    found = selection.waiting(limit=most)
     for one in found:
         _try(one)
     return len(found)

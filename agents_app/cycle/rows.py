@@ -13,78 +13,30 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 from django.db import connection
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
+from agents_app.cycle import overdue
 from agents_app.models import Cycle, CycleStage, CycleStatus
 from config.env import env
 from executions_app.states import LostRace
 
 HOLD: Final = """
 UPDATE cycles SET stage_token = %s, stage_expires_at = now() + %s * interval '1 second',
-    updated_at = now()
-WHERE id = %s AND token = %s AND status = 'running' AND stage = %s
+    look_at = now() + %s * interval '1 second', updated_at = now()
+WHERE id = %s AND status = 'running' AND stage IN ('plan', 'summarise', 'schedule')
     AND (stage_token IS NULL OR stage_expires_at < now())
-RETURNING id
+RETURNING *
 """
+# `look_at` stays: whoever looks finds it renewed, and the row keeps its place in every index.
 RENEW: Final = """
 UPDATE cycles SET stage_expires_at = now() + %s * interval '1 second'
 FROM unnest(%s::uuid[], %s::uuid[]) AS i(id, held)
 WHERE cycles.id = i.id AND stage_token = i.held AND status = 'running'
 RETURNING stage_token
 """
-# Stages that nobody carries out: their message was lost, or who held them.
-OVERDUE: Final = """
-SELECT id FROM cycles
-WHERE status = 'running' AND stage IN ('plan', 'summarise', 'schedule')
-    AND CASE WHEN stage_token IS NULL THEN updated_at < now() - %s * interval '1 second'
-        ELSE stage_expires_at < now() END
-ORDER BY id LIMIT %s
-"""
-SEND_AGAIN: Final = """
-UPDATE cycles SET updated_at = now(), redriven = redriven + (stage_token IS NOT NULL)::int,
-    stage_token = NULL, stage_expires_at = NULL
-WHERE id = %s AND status = 'running'
-    AND CASE WHEN stage_token IS NULL THEN updated_at < now() - %s * interval '1 second'
-        ELSE stage_expires_at < now() END
-RETURNING id
-"""
-# What its execution has left behind: it ended, or somebody else tries it from the start.
-ORPHANS: Final = """
-SELECT c.id FROM cycles c JOIN task_executions e ON e.id = c.execution_id
-WHERE c.status = 'running'
-    AND (e.status <> 'running' OR e.lease_token <> c.token)
-ORDER BY c.id LIMIT %s
-"""
-# Nobody runs a stage or a step of these who could hear that they should stop.
-TO_CANCEL: Final = """
-SELECT c.id FROM cycles c JOIN task_executions e ON e.id = c.execution_id
-WHERE c.status = 'running' AND e.status = 'running' AND e.lease_token = c.token
-    AND (e.cancel_requested_at IS NOT NULL OR c.deadline < now())
-    AND (c.stage_token IS NULL OR c.stage_expires_at < now())
-    AND NOT EXISTS (
-        SELECT FROM execution_steps s
-        WHERE s.execution_id = c.execution_id AND s.status = 'running'
-            AND s.lease_expires_at >= now()
-    )
-ORDER BY c.id LIMIT %s
-"""
-# All steps have ended or wait to be queued, and the stage goes on all the same.
-STUCK: Final = """
-SELECT c.id FROM cycles c
-WHERE c.status = 'running' AND c.stage = 'execute'
-    AND c.updated_at < now() - %s * interval '1 second'
-    AND NOT EXISTS (
-        SELECT FROM execution_steps s
-        WHERE s.execution_id = c.execution_id AND s.status IN ('queued', 'running')
-    )
-ORDER BY c.id LIMIT %s
-"""
-WAITING: Final = """
-SELECT id FROM cycles
-WHERE status = 'running' AND stage = 'wait' AND updated_at < now() - %s * interval '1 second'
-ORDER BY id LIMIT %s
-"""
+# What only a stage reads: whoever moves steps reads the row for each of them.
+LARGE: Final = ("context", "analysis", "plan")
 
 
 def insert(cycle: Cycle) -> None:
@@ -107,7 +59,7 @@ def find(cycle_id: UUID) -> Cycle:
 
 def lock(cycle_id: UUID) -> Cycle:
     """In the caller's transaction: nobody else moves this cycle or its steps; raises LostRace."""
-    found = Cycle.objects.select_for_update().filter(id=cycle_id).first()
+    found = Cycle.objects.select_for_update().filter(id=cycle_id).defer(*LARGE).first()
     if found is None:
         raise LostRace("There is no such cycle", cycle_id=cycle_id)
     return found
@@ -133,16 +85,18 @@ def take_over(
         stage_token=None,
         stage_expires_at=None,
         redriven=0,
+        look_at=overdue.soon(),
         updated_at=Now(),
     )
 
 
-def hold_stage(cycle: Cycle, stage: CycleStage) -> UUID:
-    """Carry out a stage from now on; answers the token of that. Raises LostRace."""
-    held = uuid4()
-    if not _ids(HOLD, [held, env.lease_seconds, cycle.id, cycle.token, stage.value]):
-        raise LostRace("Somebody else carries out this stage, or it is over", cycle_id=cycle.id)
-    return held
+def hold_stage(cycle_id: UUID) -> Cycle | None:
+    """Carry out the stage that a cycle stands at from now on, under its `stage_token`.
+
+    None if somebody else does, or there is nothing to carry out.
+    """
+    lease = env.lease_seconds
+    return next(iter(Cycle.objects.raw(HOLD, [uuid4(), lease, lease, cycle_id])), None)
 
 
 def renew(held: Mapping[UUID, UUID]) -> set[UUID]:
@@ -169,55 +123,43 @@ def _change(cycle: Cycle, condition: Q, changes: Mapping[str, Any]) -> None:
     rows = Cycle.objects.filter(
         condition, id=cycle.id, token=cycle.token, status=CycleStatus.RUNNING
     )
-    if not rows.update(updated_at=Now(), **changes):
+    if not rows.update(updated_at=Now(), look_at=overdue.soon(), **changes):
         raise LostRace("This cycle belongs to somebody else, or is over", cycle_id=cycle.id)
+    _set(cycle, changes)
+
+
+def _set(cycle: Cycle, changes: Mapping[str, Any]) -> None:
     for name, value in changes.items():
         setattr(cycle, name, value)
 
 
 def close(cycle: Cycle, status: CycleStatus, **changes: Any) -> bool:
     """In the caller's transaction: the cycle is over; False if it was."""
-    rows = Cycle.objects.filter(id=cycle.id, token=cycle.token, status=CycleStatus.RUNNING)
+    mine = Cycle.objects.filter(id=cycle.id, token=cycle.token, status=CycleStatus.RUNNING)
+    return _close(mine, cycle, status, changes)
+
+
+def close_waiting(cycle: Cycle, status: CycleStatus) -> bool:
+    """The same for one that waits for a person; False if it goes on, or was over."""
+    waiting = Cycle.objects.filter(id=cycle.id, status=CycleStatus.WAITING)
+    return _close(waiting, cycle, status, {})
+
+
+def _close(
+    rows: QuerySet[Cycle], cycle: Cycle, status: CycleStatus, changes: Mapping[str, Any]
+) -> bool:
+    _set(cycle, changes)
     changed = rows.update(
         status=status,
         stage_token=None,
         stage_expires_at=None,
         completed_at=Now(),
+        look_at=overdue.once_over(cycle.execution_id),
         updated_at=Now(),
         **changes,
         **({"stage": CycleStage.DONE} if status is CycleStatus.COMPLETED else {}),
     )
     return bool(changed)
-
-
-def overdue(*, unclaimed_seconds: float, most: int) -> list[UUID]:
-    """Cycles whose stage nobody carries out."""
-    return _ids(OVERDUE, [unclaimed_seconds, most])
-
-
-def send_again(cycle_id: UUID, *, unclaimed_seconds: float) -> bool:
-    """Whether the caller is the one to send the message of this stage again."""
-    return bool(_ids(SEND_AGAIN, [cycle_id, unclaimed_seconds]))
-
-
-def orphans(*, most: int) -> list[UUID]:
-    """Cycles whose execution is over, or is tried by somebody else."""
-    return _ids(ORPHANS, [most])
-
-
-def to_cancel(*, most: int) -> list[UUID]:
-    """Cycles that should end, where nothing runs that could hear of it."""
-    return _ids(TO_CANCEL, [most])
-
-
-def stuck(*, idle_seconds: float, most: int) -> list[UUID]:
-    """Cycles in which no step is under way though their steps are not summarised yet."""
-    return _ids(STUCK, [idle_seconds, most])
-
-
-def waiting(*, for_seconds: float, most: int) -> list[UUID]:
-    """Cycles that have waited for an agent since so long ago, or since somebody looked."""
-    return _ids(WAITING, [for_seconds, most])
 
 
 def _ids(statement: str, parameters: Sequence[Any]) -> list[UUID]:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 
 from agents_app import connections, draining, runner, storing
-from agents_app.cycle import calls, canvas, ending, going_on, rows
+from agents_app.cycle import calls, canvas, ending, going_on, rows, stages, telling
 from agents_app.cycle.keeping import Work, keeper
 from agents_app.models import Cycle, CycleStage, CycleStatus
 from errors_app import taxonomy
@@ -46,13 +48,17 @@ def run_step(cycle_id: UUID, step_id: UUID) -> None:
         deadline=cycle.deadline,
         is_stage=False,
     )
+    followed: list[going_on.Follow] = []
     with keeper.holding(work):
         try:
             end = _end_of(lambda: calls.make(cycle, held, work))
         except LeaseLost:
             _give_up(cycle, held, work)
             return
-        storing.patiently(lambda: _finish(cycle.id, held, end))
+        storing.patiently(lambda: followed.append(_finish(cycle.id, held, end)))
+    # Whoever ends the last step goes on with the next stage: nobody has to be told of it.
+    if any(one.has_stage for one in followed):
+        stages.run_stage(cycle.id)
 
 
 def _claim(cycle_id: UUID, step_id: UUID) -> tuple[Cycle, HeldStep] | None:
@@ -63,7 +69,7 @@ def _claim(cycle_id: UUID, step_id: UUID) -> tuple[Cycle, HeldStep] | None:
         held = steps.claim(step_id, cycle_token=cycle.token, worker_id=runner.worker_id())
         if held is None:
             return None
-        events.emit([event("step:started", cycle, held)])
+        events.emit([telling.of(held, "step:started", cycle=cycle)])
     events.announce()
     return cycle, held
 
@@ -112,28 +118,15 @@ def must_not_repeat(config: Mapping[str, Any]) -> bool:
     return retry.get("idempotent") is False
 
 
-def _finish(cycle_id: UUID, held: HeldStep, end: End) -> None:
+def _finish(cycle_id: UUID, held: HeldStep, end: End) -> going_on.Follow:
     with connections.turn(), transaction.atomic():
         cycle = rows.lock(cycle_id)
         steps.finish(held, end)
-        events.emit([event(f"step:{end.status}", cycle, held, reason=end.reason)])
+        events.emit([telling.of(held, f"step:{end.status}", cycle=cycle, reason=end.reason)])
         follow = going_on.after(cycle)
     events.announce()
-    going_on.send(cycle, follow)
+    going_on.send(cycle, replace(follow, has_stage=False))
     if follow.is_to_end:
-        try:
+        with suppress(LostRace):
             ending.cancel(cycle)
-        except LostRace:
-            return
-
-
-def event(type_: str, cycle: Cycle, held: HeldStep, *, reason: str = "") -> events.NewEvent:
-    """What the feed tells of a step."""
-    return events.NewEvent(
-        type=type_,
-        topic=f"execution:{cycle.execution_id}",
-        data={"step": str(held.id), "name": held.name, "wave": held.wave, "reason": reason},
-        owner_id=cycle.owner_id,
-        schedule_id=cycle.schedule_id,
-        execution_id=cycle.execution_id,
-    )
+    return follow

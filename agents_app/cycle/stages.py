@@ -18,6 +18,7 @@ from agents_app import connections, draining, storing
 from agents_app.cycle import (
     advising,
     afterwards,
+    approving,
     canvas,
     ending,
     going_on,
@@ -28,7 +29,7 @@ from agents_app.cycle import (
     summarising,
 )
 from agents_app.cycle.keeping import Work, keeper
-from agents_app.models import Cycle, CycleStage, CycleStatus
+from agents_app.models import Cycle, CycleStage
 from errors_app.taxonomy import Cancelled, LeaseLost
 from executions_app import events
 from executions_app.states import LostRace
@@ -40,25 +41,25 @@ logger = logging.getLogger(__name__)
 
 def run_stage(cycle_id: UUID) -> None:
     """Carry out what the cycle stands at; nothing happens if somebody else does, or it is over."""
-    if draining.is_on():
-        canvas.stage(rows.find(cycle_id))  # for another worker
-        connections.let_go()
-        return
     try:
-        cycle = rows.find(cycle_id)
-        stage = CycleStage(cycle.stage)
-        if cycle.status != CycleStatus.RUNNING or stage not in STAGES:
+        if draining.is_on():
+            canvas.stage(rows.find(cycle_id))  # for another worker
             return
-        held = rows.hold_stage(cycle, stage)
-    except LostRace:
-        return
+        cycle = rows.hold_stage(cycle_id)
     finally:
         connections.let_go()
+    if cycle is None:
+        return
+    assert cycle.stage_token is not None
     work = Work(
-        cycle.id, held, execution_id=cycle.execution_id, deadline=cycle.deadline, is_stage=True
+        cycle.id,
+        cycle.stage_token,
+        execution_id=cycle.execution_id,
+        deadline=cycle.deadline,
+        is_stage=True,
     )
     with keeper.holding(work):
-        _carry_out(cycle, stage, work)
+        _carry_out(cycle, CycleStage(cycle.stage), work)
 
 
 def _carry_out(cycle: Cycle, stage: CycleStage, work: Work) -> None:
@@ -101,42 +102,41 @@ def _plan(cycle: Cycle, work: Work, began: float) -> None:
             **spent.totals(locked),
             **made.columns(),
         )
-        follow = going_on.after(locked)
+        is_asked = approving.ask(locked, held)
+        follow = going_on.NOTHING if is_asked else going_on.after(locked)
     events.announce()
     connections.let_go()
+    if is_asked:
+        approving.let_go(locked)
     going_on.send(locked, follow)
 
 
 def _summarise(cycle: Cycle, work: Work, began: float) -> None:
     summary, notes = summarising.summarise(cycle, work)
     with connections.turn(), transaction.atomic():
-        locked = rows.lock(cycle.id)
-        rows.leave_stage(
-            locked,
+        rows.note(
+            cycle,
             held=work.token,
             stage=CycleStage.SCHEDULE,
             summary=summary,
-            notes=[*locked.notes, *notes],
-            timings=_timings(locked, CycleStage.SUMMARISE, began),
+            notes=[*cycle.notes, *notes],
+            timings=_timings(cycle, CycleStage.SUMMARISE, began),
         )
-        going_on.tell(locked, percent=AFTER_SUMMARY_PERCENT, current_step="schedule")
+        going_on.tell(cycle, percent=AFTER_SUMMARY_PERCENT, current_step="schedule")
     events.announce()
-    run_stage(cycle.id)
+    if draining.is_on():
+        _leave_to_others(cycle, work)
+        return
+    work.check()
+    _schedule(cycle, work, time.monotonic())
 
 
 def _schedule(cycle: Cycle, work: Work, began: float) -> None:
     changes = advising.advise(cycle, work)
-    rows.note(
-        cycle,
-        held=work.token,
-        timings=_timings(cycle, CycleStage.SCHEDULE, began),
-        **spent.totals(cycle),
-        **changes,
-    )
-    ending.finish(cycle)
+    changes["timings"] = _timings(cycle, CycleStage.SCHEDULE, began)
+    ending.finish(cycle, held=work.token, changes=changes)
     connections.let_go()
-    # Of a stage that nobody holds any more: no renewal is to end it.
-    afterwards.note(cycle, Work.unheld(work))
+    afterwards.note(cycle)
 
 
 def _timings(cycle: Cycle, stage: CycleStage, began: float) -> dict[str, int]:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from agents_app import tiers
 from agents_app.cycle import holder, material
 from agents_app.cycle.keeping import Work
-from agents_app.cycle.thinking import NoModel, Thinker
-from agents_app.models import Cycle, Tier
+from agents_app.cycle.thinking import Thinker
+from agents_app.models import Cycle
 from agents_app.models_cycles import Phase
 from agents_app.planning import prompts
+from agents_app.planning.deciding import NoModel
 from agents_app.planning.job_context import JobContext
 from agents_app.planning.judging import SummaryContract
 from agents_app.planning.prompts import Material
-
-ASKED_TIERS = frozenset({Tier.MODEL, Tier.OTHER_PROVIDER})
 
 
 def summarise(cycle: Cycle, work: Work) -> tuple[str, tuple[str, ...]]:
     """The summary, and notes on it; never fails for what a model does or does not say."""
     found = material.results(cycle)
-    if cycle.tier not in ASKED_TIERS:
+    if cycle.tier not in tiers.BY_A_MODEL:
         return material.in_words(found), ()
     config = holder.config_of(holder.of(cycle))
     rendered = prompts.messages_for(

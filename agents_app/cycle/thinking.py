@@ -7,48 +7,34 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Final, Generic, TypeVar
+from dataclasses import replace
+from typing import Any, Final, TypeVar
 
 from agents_app import budget, connections, embedding, health
 from agents_app.agent_config import AgentConfig
 from agents_app.budget import BudgetSpent
 from agents_app.clients import llm
 from agents_app.clients.llm_question import Of, Question
+from agents_app.cycle import got_over
 from agents_app.cycle.keeping import Work
 from agents_app.memory import Embed
 from agents_app.models import Agent, Cycle, Provider, Tier
 from agents_app.models_cycles import Phase
 from agents_app.planning.asking import Patience, Product, ask_for
+from agents_app.planning.deciding import NoModel
+from agents_app.planning.deciding_by_model import Thought
 from agents_app.planning.fallback import Trouble
 from agents_app.planning.judging import Contract
 from agents_app.planning.malformed import MalformedResponseError
 from agents_app.planning.prompts import Rendered
 from config.env import env
+from errors_app.taxonomy import HandlerError
 from executions_app import clock
-from executions_app.states import SchedulerException
 
 T = TypeVar("T")
 ROOM_FOR_THE_REST: Final = 0.5  # of the time that is left: the calls of the plan need some, too
 
 logger = logging.getLogger(__name__)
-
-
-class NoModel(SchedulerException):
-    """Nobody gave an answer that can be used; the cycle goes on without."""
-
-    def __init__(self, trouble: Trouble, reason: str) -> None:
-        super().__init__(reason)
-        self.trouble, self.reason = trouble, reason
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Thought(Generic[T]):
-    """A usable answer; `tier` says whether the first provider gave it."""
-
-    value: T
-    tier: Tier
-    notes: tuple[str, ...] = ()
 
 
 class Thinker:
@@ -72,8 +58,12 @@ class Thinker:
         """What makes vectors of texts, where a model for that is configured."""
         if self._agent is None:
             return None
+        of = self._of(self._agent)
         return embedding.embedder(
-            self._agent.provider, of=self._of(self._agent), check=self._work.check
+            self._agent.provider,
+            limits=budget.limits_of(of, self._config.budget, now=clock.now()),
+            of=of,
+            check=self._work.check,
         )
 
     def think(self, contract: Contract[T], rendered: Rendered, *, phase: Phase) -> Thought[T]:
@@ -82,25 +72,35 @@ class Thinker:
             reason = self._cycle.tier_reason or "there is no agent"
             is_anybody = Agent.objects.filter(enabled=True).exists()
             raise NoModel(Trouble.NO_AGENT if is_anybody else Trouble.SWITCHED_OFF, reason)
-        failures: list[tuple[Trouble, str]] = []
-        for provider in health.to_ask(self._agent.provider):
-            is_first = provider.id == self._agent.provider_id
-            tier = Tier.MODEL if is_first else Tier.OTHER_PROVIDER
+        with got_over.noted(self._cycle, phase=phase) as failed:
+            return self._first_thought(self._agent, contract, rendered, phase=phase, failed=failed)
+
+    def _first_thought(
+        self,
+        agent: Agent,
+        contract: Contract[T],
+        rendered: Rendered,
+        *,
+        phase: Phase,
+        failed: dict[str, HandlerError],
+    ) -> Thought[T]:
+        """Of the first provider that has one; `failed` takes why others have none, by name."""
+        for provider in health.to_ask(agent.provider):
+            is_first = provider.id == agent.provider_id
             try:
                 product = self._ask(provider, contract, rendered, phase=phase)
             except BudgetSpent as error:
                 raise NoModel(Trouble.BUDGET_SPENT, str(error)) from None
             except (llm.ModelError, MalformedResponseError) as error:
                 logger.warning("%s of cycle %s: %s", phase, self._cycle.id, error)
-                failures.append((_trouble(error), f"{provider.name}: {error}"))
+                failed[provider.name] = error
                 continue
-            notes = (*(f"{reason}" for _, reason in failures), *product.notes)
-            return Thought(value=product.value, tier=tier, notes=notes)
-        if not failures:
-            name = self._agent.provider.name
-            raise NoModel(Trouble.DOWN, f"the provider {name!r} is left out or switched off")
-        trouble, _ = failures[0]
-        raise NoModel(trouble, "; ".join(reason for _, reason in failures))
+            return Thought(
+                value=product.value,
+                tier=Tier.MODEL if is_first else Tier.OTHER_PROVIDER,
+                notes=(*_reasons(failed), *product.notes),
+            )
+        raise _nobody(agent, failed)
 
     def _ask(
         self, provider: Provider, contract: Contract[T], rendered: Rendered, *, phase: Phase
@@ -190,6 +190,17 @@ class Thinker:
 
 def _price(model: Mapping[str, Any]) -> float:
     return float(model.get("usd_per_1m_input") or 0) + float(model.get("usd_per_1m_output") or 0)
+
+
+def _nobody(agent: Agent, failed: Mapping[str, HandlerError]) -> NoModel:
+    if not failed:
+        name = agent.provider.name
+        return NoModel(Trouble.DOWN, f"the provider {name!r} is left out or switched off")
+    return NoModel(_trouble(next(iter(failed.values()))), "; ".join(_reasons(failed)))
+
+
+def _reasons(failed: Mapping[str, HandlerError]) -> list[str]:
+    return [f"{name}: {error}" for name, error in failed.items()]
 
 
 def _trouble(error: Exception) -> Trouble:

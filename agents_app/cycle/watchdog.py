@@ -1,15 +1,16 @@
 """Finds cycles that nobody carries on: lost messages, dead workers, requests that nobody heard.
 
-Runs inside every beat, any number at once: each finding is taken by one guarded statement. Redis
-may be empty and every worker gone; what the rows say is enough to go on. A message that nobody took
-within a rescue period counts as lost; of two, the second finds nothing to claim.
+Runs inside every beat, any number at once: a cycle that is found is its finder's for a while, or
+what it lacks is given by one guarded statement. Redis may be empty and every worker gone; what the
+rows say is enough to go on. A message that nobody took within a rescue period counts as lost; of
+two, the second finds nothing to claim.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final, TypeVar
 from uuid import UUID
@@ -17,8 +18,18 @@ from uuid import UUID
 from django.db import transaction
 
 from agents_app import budget
-from agents_app.cycle import canvas, ending, going_on, holder, places, rows, running
-from agents_app.interfaces import monitor
+from agents_app.cycle import (
+    canvas,
+    ending,
+    going_on,
+    holder,
+    monitor,
+    overdue,
+    places,
+    rows,
+    telling,
+)
+from agents_app.cycle.overdue import Found, Lack
 from agents_app.models import Cycle, CycleStatus
 from config.env import env
 from errors_app.taxonomy import ErrorClass, WorkerLost
@@ -28,8 +39,8 @@ from executions_app.models import Execution
 from executions_app.states import ExecutionStatus, LostRace, StepStatus
 from executions_app.steps import End, HeldStep, Overdue
 
-IDLE_SECONDS: Final = 3.0
 MOST: Final = 200
+MOST_WAITING: Final = 20  # of those that wait for an agent: each costs several statements
 MOST_ATTEMPTS: Final = 3  # of a step whose worker dies each time
 MOST_STAGES_LOST: Final = 5
 OVER: Final = "the execution has ended"
@@ -40,42 +51,36 @@ One = TypeVar("One")
 
 
 class _Seldom:
-    """What is looked at once in a rescue period, since it reads more."""
+    """What can wait for a rescue period."""
 
     at = float("-inf")
 
 
 def look() -> int:
     """Carry on what nobody carries on; answers how much there was."""
-    late = env.rescue_seconds
-    found = 0
-    for find, act in (
-        (partial(rows.orphans, most=MOST), _let_go),
-        (partial(rows.to_cancel, most=MOST), _stop),
-        (partial(rows.overdue, unclaimed_seconds=late, most=MOST), _stage),
-        (partial(rows.stuck, idle_seconds=IDLE_SECONDS, most=MOST), going_on.look),
-    ):
-        found += _part(find, act)
-    found += _part(partial(steps.overdue, unclaimed_seconds=late, most=MOST), _step)
-    if time.monotonic() - _Seldom.at >= late:
+    asked = _see_to_each(partial(overdue.asked_to_stop, most=MOST))
+    working = _see_to_each(partial(overdue.working, most=MOST))
+    waiting = _see_to_each(partial(overdue.waiting, most=MOST_WAITING))
+    if working:
+        monitor.tell_of_stalled(clock.now(), among=[one.id for one in working])
+    if time.monotonic() - _Seldom.at >= env.rescue_seconds:
         _Seldom.at = time.monotonic()
-        monitor.tell_of_stalled(clock.now())
         budget.close_expired()
-    return found + places.give_all(most=MOST)
+    return len(asked) + len(working) + len(waiting) + places.give_all(most=MOST)
 
 
-def _part(find: Callable[[], Iterable[One]], act: Callable[[One], None]) -> int:
+def _see_to_each(find: Callable[[], list[Found]]) -> list[Found]:
     """One kind of finding; what goes wrong with it, or with one of it, stops no other."""
-    count = 0
+    found: list[Found] = []
     try:
-        for one in find():
-            count += 1
-            _try(act, one)
+        found = find()
+        for one in found:
+            _try(lambda one: GIVES[one.lack](one.id), one)
     except Exception as error:
         if is_away(error):
             raise
         logger.exception("Cycles could not be looked after")
-    return count
+    return found
 
 
 def _try(act: Callable[[One], None], one: One) -> None:
@@ -104,8 +109,7 @@ def _stop(cycle_id: UUID) -> None:
 
 
 def _stage(cycle_id: UUID) -> None:
-    if not rows.send_again(cycle_id, unclaimed_seconds=env.rescue_seconds):
-        return
+    """Its message goes again: whoever held the stage holds it no more."""
     cycle = rows.find(cycle_id)
     if cycle.redriven > MOST_STAGES_LOST:
         ending.fail(cycle, WorkerLost(f"{LOST}, {cycle.redriven} times in one stage"))
@@ -113,12 +117,16 @@ def _stage(cycle_id: UUID) -> None:
         canvas.stage(cycle)
 
 
-def _step(found: Overdue) -> None:
-    cycle = Cycle.objects.filter(execution_id=found.execution_id).first()
-    if cycle is None:
-        return
+def _steps(cycle_id: UUID) -> None:
+    cycle = rows.find(cycle_id)
+    found = steps.overdue(cycle.execution_id, unclaimed_seconds=env.rescue_seconds)
+    for one in found:
+        _try(partial(_step, cycle_id), one)
+
+
+def _step(cycle_id: UUID, found: Overdue) -> None:
     with transaction.atomic():
-        locked = rows.lock(cycle.id)
+        locked = rows.lock(cycle_id)
         follow = _move(locked, found)
     events.announce()
     going_on.send(locked, follow)
@@ -129,13 +137,13 @@ def _move(cycle: Cycle, found: Overdue) -> going_on.Follow:
     is_over = cycle.status != CycleStatus.RUNNING
     if found.status == StepStatus.QUEUED:
         if is_over:
-            reasons = {found.id: OVER}
-            steps.end_unstarted(found.execution_id, reasons, status=StepStatus.CANCELLED)
+            telling.end_unstarted(cycle, {found.id: OVER}, status=StepStatus.CANCELLED)
             return going_on.NOTHING
         return going_on.Follow(steps.send_again([found.id], unclaimed_seconds=env.rescue_seconds))
     assert found.lease_token is not None
     if is_over:
         steps.finish(_held(found), End(StepStatus.CANCELLED, reason=OVER))
+        events.emit([telling.of(found, "step:cancelled", cycle=cycle, reason=OVER)])
         return going_on.NOTHING
     if found.attempt < MOST_ATTEMPTS and not found.must_not_repeat:
         steps.hand_back(found.id, found.lease_token, reason=LOST)
@@ -143,7 +151,7 @@ def _move(cycle: Cycle, found: Overdue) -> going_on.Follow:
     told = {"error": LOST, "may_repeat": False if found.must_not_repeat else None}
     failed = End(StepStatus.FAILED, reason=LOST, error_class=ErrorClass.LOST, result=told)
     steps.finish(_held(found), failed)
-    events.emit([running.event("step:failed", cycle, _held(found), reason=LOST)])
+    events.emit([telling.of(found, "step:failed", cycle=cycle, reason=LOST)])
     return going_on.after(cycle)
 
 
@@ -154,9 +162,20 @@ def _held(found: Overdue) -> HeldStep:
         execution_id=found.execution_id,
         name=found.name,
         position=0,
-        wave=0,
+        wave=found.wave,
         config={},
         is_critical=False,
         attempt=found.attempt,
         lease_token=found.lease_token,
     )
+
+
+GIVES: Final[Mapping[Lack, Callable[[UUID], None]]] = {
+    Lack.OVER: _steps,
+    Lack.EXECUTION: _let_go,
+    Lack.STOP: _stop,
+    Lack.AGENT: places.give,
+    Lack.STAGE: _stage,
+    Lack.STEPS: _steps,
+    Lack.NEXT: going_on.look,
+}

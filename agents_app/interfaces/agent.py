@@ -58,9 +58,13 @@ def _nothing() -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How to carry it out. `check` raises when the execution has to stop, whoever wants that."""
+    """How to carry it out. `check` raises when the execution has to stop, whoever wants that.
+
+    `parameters`: of the execution.
+    """
 
     subject: Subject | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
     check: Callable[[], None] = field(default=_nothing)
 
 
@@ -83,6 +87,11 @@ class BaseAgent(ABC, Generic[Config, Result]):
     def is_running(self) -> bool:
         """Whether `execute` is under way."""
         return self._at_work.locked()
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Those of the execution that is under way."""
+        return self._options.parameters
 
     @property
     def should_stop(self) -> bool:

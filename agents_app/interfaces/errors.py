@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from agents_app.cycle.making import PlanFailed as PlanFailed
 from agents_app.selection import Absence, Lack
 from agents_app.tools.base import ToolFailed as ToolFailed
 from errors_app.taxonomy import ErrorClass, HandlerError
@@ -25,13 +26,6 @@ class AgentUnavailable(HandlerError):
     def __init__(self, message: str, *, lack: str = "") -> None:
         super().__init__(message, error_class=ErrorClass.TRANSIENT, retry_after=SOON_SECONDS)
         self.context["lack"] = lack
-
-
-class PlanFailed(HandlerError):
-    """Nobody, the model or what stands in for it, has a plan for the execution."""
-
-    def __init__(self, message: str, *, error_class: ErrorClass = ErrorClass.MALFORMED) -> None:
-        super().__init__(message, error_class=error_class)
 
 
 def of_absence(absence: Absence) -> NoCapableAgent | AgentUnavailable:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Protocol
 from uuid import UUID
 
-from agents_app.interfaces import errors, monitor
+from agents_app.cycle import monitor
+from agents_app.cycle.monitor import Watched
+from agents_app.interfaces import errors
 from agents_app.interfaces.executor import AgentTaskExecutor, Task
-from agents_app.interfaces.monitor import Watched
 from agents_app.interfaces.registry import AgentRegistry, TaskAgentRegistry
 from agents_app.models import Agent
 from agents_app.planning.contracts import TaskAnalysis

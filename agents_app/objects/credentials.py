@@ -1,8 +1,8 @@
 """Secrets that calls of a cycle carry: they go in and never come out, but to the call itself.
 
 A credential of nobody is shared: every owner's endpoints may name it, and whoever says where an
-endpoint leads can learn it there. So operators alone make shared ones, and one that opens a
-provider of models opens no endpoint.
+endpoint leads could learn it there. So operators alone make shared ones and name the hosts that
+they may travel to, and one that opens a provider of models opens no endpoint.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from uuid import UUID
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from agents_app import credential_hosts
 from agents_app.clients import http
+from agents_app.clients.outgoing import target
 from agents_app.models import Credential
 from agents_app.models_objects import CredentialKind
 from agents_app.objects import drafts, uses
@@ -28,17 +30,28 @@ from executions_app.audit import Actor
 LONGEST: Final = 8_192
 NAMED_KINDS: Final = frozenset({CredentialKind.HEADER, CredentialKind.QUERY})
 SHARING: Final = "make, change or remove shared credentials"
-COLUMNS: Final = ("name", "kind", "parameter", "value", "rotated_at")
+COLUMNS: Final = ("name", "kind", "parameter", "hosts", "value", "rotated_at")
+WORDS: Final = ("name", "kind", "parameter", "hosts")
+FIXED_IN_USE: Final = ("name", "kind", "parameter")
+NEEDS_HOSTS: Final = (
+    "a shared credential names the hosts that it may travel to, such as api.example.com; "
+    "without them whoever registers an endpoint could have it sent to themselves"
+)
 _SENDABLE: Final = re.compile(r"[\x20-\x7e]+")
 _QUERY_NAME: Final = re.compile(r"[A-Za-z0-9._~\[\]-]{1,200}")
 
 
 class CredentialDraft(Draft):
-    """A secret and where it travels; without `value` (of one that exists) that stays."""
+    """A secret, how it travels, to which hosts; one that exists keeps its `value` unless given."""
 
     name: Name
     kind: CredentialKind = CredentialKind.BEARER
     parameter: Annotated[str, Field(max_length=200)] = ""
+    hosts: Annotated[
+        list[Annotated[str, Field(max_length=260)]],
+        Field(max_length=credential_hosts.MOST_HOSTS),
+        AfterValidator(credential_hosts.checked),
+    ] = []
     value: Annotated[SecretStr, Field(min_length=1, max_length=LONGEST)] | None = None
 
     @model_validator(mode="after")
@@ -80,6 +93,7 @@ def create(words: Mapping[str, Any], *, owner_id: int | None, actor: Actor) -> C
     if draft.value is None:
         raise Invalid.field("value", "give the secret", code="required")
     row = Credential(owner_id=owner_id)
+    _check_hosts(row, draft)
     _fill(row, draft)
     with transaction.atomic():
         drafts.hold()
@@ -99,9 +113,10 @@ def change(credential_id: UUID, words: Mapping[str, Any], *, actor: Actor) -> Cr
         drafts.hold()
         row = drafts.locked(Credential.objects.all(), credential_id)
         before, old_name = shown(row), row.name
-        kept = {name: before[name] for name in ("name", "kind", "parameter")}
+        kept = {name: before[name] for name in WORDS}
         draft = drafts.parse(CredentialDraft, {**kept, **words})
-        if any(kept[name] != getattr(draft, name) for name in kept):
+        _check_hosts(row, draft)
+        if any(kept[name] != getattr(draft, name) for name in FIXED_IN_USE):
             _check_free_to_change(row, draft)
         _check_kept_value(row, draft)
         _fill(row, draft)
@@ -132,8 +147,20 @@ def shown(row: Credential) -> dict[str, Any]:
         "name": row.name,
         "kind": str(row.kind),
         "parameter": row.parameter,
+        "hosts": row.hosts,
         "owner": row.owner_id,
     }
+
+
+def refused(row: Credential, url: str) -> str:
+    """Why it must not travel to this URL; empty: it may. Raises ValueError for what is no URL."""
+    return credential_hosts.problem(row.hosts, target(url), is_shared=row.owner_id is None)
+
+
+def unbound() -> list[str]:
+    """The shared ones that may travel anywhere still, from before they had to name hosts."""
+    rows = Credential.objects.filter(owner=None, hosts=[]).order_by("name")
+    return list(rows.values_list("name", flat=True)[: drafts.MOST_NAMED + 1])
 
 
 def usable_by(owner_id: int | None) -> QuerySet[Credential]:
@@ -167,8 +194,15 @@ def renew_all() -> int:
 
 def _fill(row: Credential, draft: CredentialDraft) -> None:
     row.name, row.kind, row.parameter = draft.name, draft.kind.value, draft.parameter
+    row.hosts = draft.hosts
     if draft.value is not None:
         row.value = encryption.encrypt(draft.value.get_secret_value())
+
+
+def _check_hosts(row: Credential, draft: CredentialDraft) -> None:
+    """One of before they were needed is changed only together with getting some."""
+    if row.owner_id is None and not draft.hosts:
+        raise Invalid.field("hosts", NEEDS_HOSTS, code="required")
 
 
 def _check_kept_value(row: Credential, draft: CredentialDraft) -> None:

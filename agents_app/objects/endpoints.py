@@ -165,6 +165,7 @@ def _fill(row: Endpoint, draft: EndpointDraft) -> None:
         for message in schemas.path_problems(draft.parameters_schema, names)
     ]
     problems += _header_problems(draft.headers, owner_id=row.owner_id)
+    problems += _host_problems(row, draft)
     if problems:
         raise Invalid(problems)
     for name, value in draft.columns().items():
@@ -177,6 +178,18 @@ def _header_problems(headers: Headers, *, owner_id: int) -> Iterator[FieldProble
             continue
         message = _misuse(header, credentials.named(value.credential, owner_id=owner_id), value)
         if message:
+            yield FieldProblem(("headers", header, "credential"), "invalid", message)
+
+
+def _host_problems(row: Endpoint, draft: EndpointDraft) -> Iterator[FieldProblem]:
+    """Credentials that must not go where it leads; whoever changes neither is not held up."""
+    if (row.url, row.headers) == (draft.url, draft.columns()["headers"]):
+        return
+    for header, value in draft.headers.items():
+        name = value.credential if isinstance(value, CredentialRef) else ""
+        found = credentials.named(name, owner_id=row.owner_id) if name else None
+        if found and (problem := credentials.refused(found, calling_address.example(draft.url))):
+            message = f"credential {name!r} cannot be used: {problem}"
             yield FieldProblem(("headers", header, "credential"), "invalid", message)
 
 

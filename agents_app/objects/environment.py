@@ -12,6 +12,7 @@ from typing import Final
 from config.env import env
 
 DEFAULT: Final = "default"
+OPENAI_URL: Final = "https://api.openai.com/v1"
 OPENAI_MODEL: Final = "gpt-4o-mini"
 ANTHROPIC_URL: Final = "https://api.anthropic.com/v1"
 ANTHROPIC_MODEL: Final = "claude-sonnet-4-5"

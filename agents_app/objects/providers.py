@@ -159,6 +159,13 @@ def connection(row: Provider) -> Connection | None:
     return Connection(row.base_url, key)
 
 
+def misplaced(row: Provider, *, base_url: str) -> str:
+    """Why its key must not travel to this address; empty: it may."""
+    if row.is_from_environment or row.credential is None:
+        return ""
+    return credentials.refused(row.credential, base_url)
+
+
 def available(prefix: str = "") -> Q:
     """Which providers may be asked at all, seen from a table whose path to them is `prefix`."""
     enabled = Q(**{f"{prefix}enabled": True})
@@ -189,6 +196,7 @@ def _fill(row: Provider, draft: ProviderDraft, *, actor: Actor) -> None:
         Provider.objects.all(), draft.fallback_provider, field="fallback_provider"
     )
     problems = [*problems, *more, *_credential_problems(row, credential)]
+    problems += _host_problems(row, credential, base_url=draft.base_url)
     if fallback is not None:
         problems += _circle_problems(row, draft.name, fallback)
     if problems:
@@ -209,6 +217,17 @@ def _credential_problems(row: Provider, credential: Credential | None) -> Iterat
     if names:
         message = f"endpoints use this shared credential: {drafts.named(names)}; make another"
         yield FieldProblem(("credential",), "in_use", message)
+
+
+def _host_problems(
+    row: Provider, credential: Credential | None, *, base_url: str
+) -> Iterator[FieldProblem]:
+    """A key that must not go there; whoever changes neither key nor address is not held up."""
+    if credential is None or (credential.id, base_url) == (row.credential_id, row.base_url):
+        return
+    if problem := credentials.refused(credential, base_url or environment.OPENAI_URL):
+        message = f"credential {credential.name!r} cannot be used: {problem}"
+        yield FieldProblem(("credential",), "invalid", message)
 
 
 def _circle_problems(row: Provider, name: str, fallback: Provider) -> list[FieldProblem]:

@@ -6,13 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
 from uuid import UUID
 
 from agents_app.models import Agent, Provider
 from agents_app.objects import environment
-
-MOST_STAND_INS: Final = 10
+from agents_app.selection_statements import MOST_STAND_INS
 
 
 class AgentState(StrEnum):
@@ -90,7 +88,7 @@ def _answering(*, now: datetime) -> frozenset[UUID]:
 
 
 def _reaches(provider_id: UUID | None, up: set[UUID], rows: dict[UUID, Provider]) -> bool:
-    for _ in range(MOST_STAND_INS):
+    for _ in range(1 + MOST_STAND_INS):
         if provider_id is None:
             return False
         if provider_id in up:

@@ -14,6 +14,7 @@ from uuid import UUID
 from agents_app.clients.llm_errors import ModelError
 from agents_app.clients.llm_question import Answer, Question
 from agents_app.planning import repair
+from agents_app.planning.contracts import Json
 from agents_app.planning.judging import Contract, Judgement
 from agents_app.planning.malformed import MalformedResponseError
 from agents_app.planning.problems import MalformedClass, Problem, class_of, cut
@@ -34,6 +35,9 @@ class Patience:
 
     most_repairs: int = 2
     is_strict: bool = False
+
+    def as_json(self) -> Json:
+        return {"most_repairs": self.most_repairs, "is_strict": self.is_strict}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +92,12 @@ class _Asking(Generic[T]):
         patience: Patience,
     ) -> None:
         self._contract = contract
-        self._first = replace(question, schema=contract.schema, schema_name=contract.name)
+        self._first = replace(
+            question,
+            schema=contract.schema,
+            schema_name=contract.name,
+            grounds={**contract.grounds(), **patience.as_json()},
+        )
         self._ask = ask
         self._mark = mark
         self._patience = patience
@@ -144,7 +153,7 @@ class _Asking(Generic[T]):
     def _repair(self) -> Question:
         latest = self._refused[-1]
         question = repair.question_after(self._first, text=latest.text, problems=latest.problems)
-        return replace(question, attempt=self._first.attempt + len(self._refused))
+        return replace(question, attempt=self._first.attempt + len(self._refused), grounds=None)
 
     def _without_repair(self, error: HandlerError) -> Product[T]:
         """The model gave no further answer: what it said before may still do."""

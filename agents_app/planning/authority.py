@@ -20,13 +20,17 @@ NO_SCHEMA: Final[Mapping[str, Any]] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """An endpoint or tool as it is registered. `schema`: JSON Schema of its parameters."""
+    """An endpoint or tool as it is registered. `schema`: JSON Schema of its parameters.
+
+    `critical`: without it the rest of a plan is pointless, whoever plans.
+    """
 
     target: Target
     name: str
     schema: Mapping[str, Any] = field(default_factory=lambda: NO_SCHEMA)
     side_effect: Literal["read", "write"] = "write"
     enabled: bool = True
+    critical: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,8 @@
 The execution, its agent, its endpoints, what the schedule's last executions came to, how their
 calls went, what the agent remembers, and how far our estimate of tokens is off for this model. Each
 reads a bounded number of rows by an index, however long the history is. The schedule itself is not
-read: an execution knows what it needs of it.
+read: an execution knows what it needs of it. Up to three queries more say what of the memory is
+near to the goal, where there is an embedding model.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from uuid import UUID
 from django.db import connection
 from pydantic import JsonValue
 
-from agents_app import memory
+from agents_app import memory, tiers
 from agents_app.agent_config import AgentConfig
-from agents_app.models import Agent, Cycle, Endpoint, Tier
+from agents_app.models import Agent, Cycle, Endpoint
 from agents_app.planning import history, trimming
 from agents_app.planning.contracts import Plan
 from agents_app.planning.job_context import (
@@ -31,7 +32,7 @@ from agents_app.planning.job_context import (
     ToolFacts,
 )
 from agents_app.planning.job_context import JobContext as JobContext
-from agents_app.tools import registry
+from agents_app.tools import choosing, registry
 from executions_app.models import Execution
 from executions_app.scrub import is_secret_name, scrub, storable_without_secrets
 
@@ -42,7 +43,6 @@ MOST_DESCRIPTION: Final = 500
 MOST_CALLS: Final = 20
 EARLIER_CYCLES: Final = 500
 VALUES: Final = frozenset({"default", "const", "examples", "example", "enum"})
-PLANNED_WELL: Final = [Tier.MODEL.value, Tier.OTHER_PROVIDER.value, Tier.LAST_GOOD.value]
 GOOD_CYCLES: Final = """
 SELECT plan::text, coalesce(advice, 'null')::text FROM (
     SELECT id, status, tier, plan, advice FROM cycles
@@ -62,45 +62,84 @@ WHERE model = %s AND NOT is_estimated AND prompt_tokens > 0 AND characters BETWE
 """Longer requests are stored cut, and would mislead."""
 
 
-def gather(
-    cycle: Cycle,
-    *,
-    now: datetime,
-    tools: Sequence[str] | None = None,
-    embed: memory.Embed | None = None,
-) -> JobContext:
-    """The context of a cycle as its rows say it now.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Occasion:
+    """A run that a model is told of: one at hand, or the next one, that is only looked at.
 
-    `tools`: those that suit the task, the most suited first; else all that the schedule names. Only
-    what both the schedule and its agent name is told of. `embed`: finds what the agent remembers
-    by the goal; it goes over the network, so no transaction may be open. Raises
-    Execution.DoesNotExist.
+    What began before `id` is its past; `next_run_at` is that of the one after it.
     """
+
+    id: UUID
+    owner_id: int
+    schedule_id: UUID | None
+    agent_id: UUID | None
+    snapshot: Mapping[str, Any]
+    parameters: Mapping[str, Any]
+    nominal_at: datetime | None
+    next_run_at: datetime | None
+
+
+def gather(cycle: Cycle, *, now: datetime, embed: memory.Embed | None = None) -> JobContext:
+    """The context of a cycle as its rows say it now; raises Execution.DoesNotExist."""
     execution = Execution.objects.get(id=cycle.execution_id)
-    config = AgentConfig.model_validate(execution.snapshot["task_config"])
-    agent = Agent.objects.filter(id=cycle.agent_id).first() if cycle.agent_id else None
-    runs = history.runs(cycle.schedule_id, before=cycle.execution_id)
-    notes = memory.recall(
-        cycle.agent_id,
+    run = Occasion(
+        id=execution.id,
+        owner_id=cycle.owner_id,
         schedule_id=cycle.schedule_id,
+        agent_id=cycle.agent_id,
+        snapshot=execution.snapshot,
+        parameters=execution.parameters,
+        nominal_at=execution.nominal_at,
+        next_run_at=cycle.seen_next_run_at,
+    )
+    return of_run(run, now=now, embed=embed)
+
+
+def of_run(run: Occasion, *, now: datetime, embed: memory.Embed | None = None) -> JobContext:
+    """The context of a run, with all tools that both its schedule and its agent name.
+
+    `embed`: finds what the agent remembers by the goal; it goes over the network, so no transaction
+    may be open.
+    """
+    config = AgentConfig.model_validate(run.snapshot["task_config"])
+    agent = Agent.objects.filter(id=run.agent_id).first() if run.agent_id else None
+    runs = history.runs(run.schedule_id, before=run.id)
+    recalled = memory.recall(
+        run.agent_id,
+        owner_id=run.owner_id,
+        schedule_id=run.schedule_id,
         query=config.goal,
         embed=embed,
         limit=max(trimming.LEAST_MESSAGES, config.prompt_optimization.max_messages),
     )
     return JobContext(
-        job=_job(execution, config),
+        job=_job(run, config),
         now=now,
-        next_run_at=cycle.seen_next_run_at,
+        next_run_at=run.next_run_at,
         agent=_facts_of(agent),
-        endpoints=_endpoints(cycle.owner_id, config.endpoints),
-        tools=_tools(config.tools if tools is None else tools, config, agent),
+        endpoints=_endpoints(run.owner_id, config.endpoints),
+        tools=_tools(config.tools, agent),
         runs=tuple(one.told for one in runs),
         usage=history.usage([one.id for one in runs]),
-        messages=tuple(one for one in notes if one.kind == memory.MESSAGE),
-        memory=tuple(one for one in notes if one.kind != memory.MESSAGE),
+        messages=recalled.messages,
+        memory=recalled.others,
+        remarks=(recalled.trouble,) if recalled.trouble else (),
         metrics=history.metrics([one.told for one in runs]),
-        token_ratio=_token_ratio(cycle.schedule_id, agent),
+        token_ratio=_token_ratio(run.schedule_id, agent),
     )
+
+
+def offering(
+    context: JobContext, *, required: Sequence[str] = (), capabilities: Sequence[str] = ()
+) -> JobContext:
+    """The same with the tools that a plan is offered, the most suited first; it gets no new one.
+
+    Those that are required, then those that suit the goal and the capabilities of the agent; all
+    that it has, if these are none.
+    """
+    has = {one.name: one for one in context.tools}
+    suited = choosing.suited(context.job.goal, required, capabilities=capabilities, allowed=has)
+    return dataclasses.replace(context, tools=tuple(has[one] for one in suited or has))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +162,8 @@ def earlier(cycle: Cycle, *, most: int = 5) -> Earlier:
         return Earlier()
     with connection.cursor() as cursor:
         cursor.execute(
-            GOOD_CYCLES, [cycle.schedule_id, cycle.id, EARLIER_CYCLES, PLANNED_WELL, most]
+            GOOD_CYCLES,
+            [cycle.schedule_id, cycle.id, EARLIER_CYCLES, sorted(tiers.OF_A_MODEL), most],
         )
         found = [(json.loads(plan), json.loads(advice)) for plan, advice in cursor.fetchall()]
     plans = [plan for kept, _ in found for plan in _plan(kept)]
@@ -145,10 +185,10 @@ def _interval(advice: Mapping[str, Any] | None) -> int | None:
     return interval_ms if isinstance(interval_ms, int) else None
 
 
-def _job(execution: Execution, config: AgentConfig) -> Job:
-    snapshot = execution.snapshot
+def _job(run: Occasion, config: AgentConfig) -> Job:
+    snapshot = run.snapshot
     rule = snapshot.get("schedule_config") or {}
-    parameters, _ = storable_without_secrets(execution.parameters, max_bytes=PARAMETERS_BYTES)
+    parameters, _ = storable_without_secrets(run.parameters, max_bytes=PARAMETERS_BYTES)
     return Job(
         name=str(snapshot.get("name") or ""),
         goal=scrub(config.goal),
@@ -156,7 +196,7 @@ def _job(execution: Execution, config: AgentConfig) -> Job:
         timezone=str(snapshot.get("timezone") or "UTC"),
         rule=_rule_in_words(rule),
         interval_ms=rule.get("interval_ms"),
-        nominal_at=execution.nominal_at,
+        nominal_at=run.nominal_at,
         strategy=config.strategy,
         autonomy=config.autonomy,
         max_parallel=config.max_parallel,
@@ -189,12 +229,10 @@ def _endpoints(owner_id: int, names: Sequence[str]) -> tuple[EndpointFacts, ...]
     return tuple(found[name] for name in dict.fromkeys(names) if name in found)
 
 
-def _tools(
-    wanted: Sequence[str], config: AgentConfig, agent: Agent | None
-) -> tuple[ToolFacts, ...]:
-    allowed = frozenset(config.tools) & frozenset(agent.tools if agent else ())
-    known = allowed & frozenset(registry.names())
-    found = [registry.find(name) for name in dict.fromkeys(wanted) if name in known]
+def _tools(names: Sequence[str], agent: Agent | None) -> tuple[ToolFacts, ...]:
+    """Those the schedule names that its agent has, too, in the order in which it names them."""
+    known = frozenset(agent.tools if agent else ()) & frozenset(registry.names())
+    found = [registry.find(name) for name in dict.fromkeys(names) if name in known]
     return tuple(
         _described(
             ToolFacts(

@@ -133,9 +133,10 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobContext:
-    """All that a prompt is made of. Runs, messages and memory: the newest, or nearest, first.
+    """All that a prompt is made of. Runs and messages: the newest first; memory: or the nearest.
 
-    `token_ratio`: how many tokens this model counts where our estimate says one.
+    `token_ratio`: how many tokens this model counts where our estimate says one. `remarks`: for
+    people, on how it was gathered; no model is told them.
     """
 
     job: Job
@@ -150,6 +151,7 @@ class JobContext:
     memory: tuple[Note, ...] = ()
     metrics: Metrics = field(default_factory=Metrics)
     token_ratio: float = 1.0
+    remarks: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """As it is kept with its cycle; instants end in Z."""

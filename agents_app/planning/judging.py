@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from agents_app.planning import parsing, reading, salvage, schemas, validation
+from agents_app.planning import grounds, parsing, reading, salvage, schemas, validation
 from agents_app.planning.authority import Rights
 from agents_app.planning.contracts import Advice, Json, Plan, PlanStep, SubTask, TaskAnalysis
 from agents_app.planning.problems import MalformedClass, Problem, bounded, cut
@@ -38,6 +38,10 @@ class Contract(ABC, Generic[T]):
 
     name: str
     schema: Json | None = None
+
+    def grounds(self) -> Json:
+        """What answers are checked against, as it is kept with the call."""
+        return {}
 
     @abstractmethod
     def judge(self, text: str, *, finish_reason: str = "") -> Judgement[T]:
@@ -116,6 +120,9 @@ class PlanContract(Shaped[PlanAnswer, Plan]):
         self._limits = limits
         self.schema = schemas.plan_schema([*rights.names("endpoint"), *rights.names("tool")])
 
+    def grounds(self) -> Json:
+        return grounds.of_plan(self._rights, self._limits)
+
     def value_of(self, answer: PlanAnswer) -> Plan:
         return Plan(
             strategy=answer.strategy,
@@ -144,6 +151,9 @@ class AdviceContract(Shaped[AdviceAnswer, Advice]):
     def __init__(self, *, limits: validation.AdviceLimits) -> None:
         self._limits = limits
         self.schema = schemas.advice_schema()
+
+    def grounds(self) -> Json:
+        return grounds.of_advice(self._limits)
 
     def value_of(self, answer: AdviceAnswer) -> Advice:
         action = answer.action
@@ -182,6 +192,9 @@ class AnalysisContract(Shaped[AnalysisAnswer, TaskAnalysis]):
         self._tools = frozenset(tools)
         self._most_parts = most_parts
         self.schema = schemas.analysis_schema(tools)
+
+    def grounds(self) -> Json:
+        return grounds.of_analysis(list(self._tools), most_parts=self._most_parts)
 
     def value_of(self, answer: AnalysisAnswer) -> TaskAnalysis:
         return TaskAnalysis(

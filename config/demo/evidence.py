@@ -41,7 +41,15 @@ FROM task_executions ORDER BY id
 """
 ERRORS: Final = """
 SELECT execution_id, schedule_id, attempt, error_class, message, recovery_status, started_at
-FROM error_records ORDER BY attempt, id
+FROM error_records WHERE attempt > 0 OR execution_id IS NULL ORDER BY attempt, id
+"""
+CYCLES: Final = """
+SELECT c.execution_id, c.tier, e.outcome
+FROM cycles c JOIN task_executions e ON e.id = c.execution_id ORDER BY c.id
+"""
+STEPS: Final = """
+SELECT id, execution_id, name, status, config->'endpoint'->>'url' AS url
+FROM execution_steps ORDER BY execution_id, position
 """
 ENDED: Final = """
 SELECT s.name, e.status, count(*)
@@ -105,7 +113,7 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class Error:
-    """A row of error_records; without an execution it tells of a schedule or the system."""
+    """A failed attempt; without an execution it tells of a schedule or the system."""
 
     execution_id: UUID | None
     schedule_id: UUID | None
@@ -114,6 +122,26 @@ class Error:
     message: str
     recovery_status: str
     started_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """A row of cycles, with the outcome of its execution."""
+
+    execution_id: UUID
+    tier: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A row of execution_steps; `url`: of the endpoint as it was when the plan was made."""
+
+    id: UUID
+    execution_id: UUID
+    name: str
+    status: str
+    url: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +159,8 @@ class Evidence:
     errors: Sequence[Error]
     dead_letters: frozenset[UUID]
     calls: Sequence[Call]
+    cycles: Sequence[Cycle] = ()
+    steps: Sequence[Step] = ()
     listening_since: datetime | None = None
 
 
@@ -154,6 +184,8 @@ def collect(dsn: str, ledger_path: Path, *, judged_at: datetime | None = None) -
             dead_letters=frozenset(
                 row[0] for row in connection.execute("SELECT execution_id FROM dead_letters")
             ),
+            cycles=_rows(connection, Cycle, CYCLES),
+            steps=_rows(connection, Step, STEPS),
             calls=ledger.read(ledger_path),
             listening_since=None if listening is None else datetime.fromtimestamp(listening, UTC),
         )

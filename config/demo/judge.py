@@ -14,7 +14,7 @@ from typing import Final
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from config.demo import oracle
+from config.demo import judge_ai, oracle
 from config.demo.evidence import Error, Evidence, Execution, Fire, Schedule
 from config.demo.ledger import Call
 from config.demo.schedules import DemoSchedule
@@ -43,6 +43,7 @@ def judge(evidence: Evidence, expected: Mapping[str, DemoSchedule]) -> list[str]
         *_ends_are_settled(evidence),
         *_calls_have_executions(evidence),
         *_executions_have_calls(evidence),
+        *judge_ai.judge(evidence, expected),
         *_expectations_are_met(evidence, expected),
     ]
 
@@ -168,11 +169,16 @@ def _ends_are_settled(evidence: Evidence) -> Iterator[str]:
 
 def _calls_have_executions(evidence: Evidence) -> Iterator[str]:
     known = {str(one.id): one for one in evidence.executions}
+    steps = {str(one.id): one for one in evidence.steps}
     for call in evidence.calls:
         arrived_at = datetime.fromtimestamp(call.arrived_at, UTC)
         execution = known.get(call.idempotency_key or "")
+        step = steps.get(call.idempotency_key or "")
         where = f"The call of {call.endpoint} at {_words(arrived_at)}"
-        if execution is None:
+        if step is not None:
+            if not judge_ai.belongs(call, step):
+                yield f"{where} carries the key of step {step.name!r}, which is not for it"
+        elif execution is None:
             if arrived_at <= evidence.judged_at:
                 yield f"{where} (key {call.idempotency_key!r}) belongs to no execution"
         elif call.attempt is None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from statistics import quantiles
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from rich.console import Console
@@ -15,6 +15,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from config.demo.evidence import Evidence, Execution, Schedule
+
+PLANNED: Final = {
+    "model": "planned by a model",
+    "other_provider": "planned by another provider's model",
+    "last_good": "without a model: the last good plan, each step called once",
+    "deterministic": "without a model: each endpoint called once, in order",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +37,8 @@ class ScheduleReport:
     start_latency_ms_p95: float | None
     errors: dict[str, int]
     recovery: dict[str, int]
+    tiers: dict[str, int] = field(default_factory=dict)
+    """How many executions of an AI were planned by whom."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +89,8 @@ def _schedule(
         if one.id in first_starts
     ]
     p50, p95 = _percentiles(latencies)
+    own = {one.id for one in executions if one.has_ended}
+    tiers = Counter(one.tier for one in evidence.cycles if one.execution_id in own)
     return ScheduleReport(
         name=schedule.name,
         kind=schedule.schedule_type or schedule.trigger_type,
@@ -90,6 +101,7 @@ def _schedule(
         start_latency_ms_p95=p95,
         errors=dict(Counter(one.error_class for one in errors)),
         recovery=dict(Counter(one.recovery_status for one in errors)),
+        tiers=dict(tiers),
     )
 
 
@@ -135,6 +147,9 @@ def show(report: Report, console: Console) -> None:
         )
     console.print(table)
     console.print()
+    for one in report.schedules:
+        if one.tiers:
+            console.print(f"{escape(repr(one.name))}: {_planned(one.tiers)}.")
     if report.agrees:
         console.print(
             f"The ledgers agree: the tables, the oracle and the {report.calls} calls that the "
@@ -144,6 +159,12 @@ def show(report: Report, console: Console) -> None:
         console.print(f"- {escape(sentence)}.", style="bold")
     if not report.agrees:
         console.print(f"The ledgers disagree in {len(report.disagreements)} points.")
+
+
+def _planned(tiers: dict[str, int]) -> str:
+    """Who planned: `3 runs without a model: all endpoints in their order (deterministic)`."""
+    said = (f"{n} runs {PLANNED.get(one, 'planned')} ({one})" for one, n in sorted(tiers.items()))
+    return ", ".join(said)
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -1,7 +1,7 @@
 """Before any execution: the schedules of the demo, in the words of the REST interface.
 
-Every kind (interval, cron, one-time, manual), every priority, both ends of an HTTP execution and
-jobs that measure this machine. Imports nothing of the product.
+Every kind (interval, cron, one-time, manual), every priority, both ends of an HTTP execution, jobs
+that measure this machine, and an AI that plans calls of endpoints. Imports nothing of the product.
 """
 
 from __future__ import annotations
@@ -37,6 +37,11 @@ class DemoSchedule:
         return name
 
     @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Those that an AI may plan with."""
+        return tuple(self.definition.get("task_config", {}).get("endpoints", ()))
+
+    @property
     def is_manual(self) -> bool:
         return bool(self.definition.get("trigger_type") == "manual")
 
@@ -56,6 +61,38 @@ def demo_schedules(*, url: str, now: datetime, history: list[str]) -> list[DemoS
         *_that_fail(url),
         *_at_their_time(url, now=now),
         *_programs(history),
+        *_planned_by_an_ai(),
+    ]
+
+
+def demo_endpoints(*, url: str) -> list[dict[str, Any]]:
+    """What the AI's schedule may call, in the words of the REST interface."""
+    text = {"type": "string", "maxLength": 200, "default": "all is well"}
+    return [
+        {
+            "name": "demo-ping",
+            "description": "Whether the service answers.",
+            "method": "GET",
+            "url": f"{url}/steady",
+        },
+        {
+            "name": "demo-figures",
+            "description": "The figures of the day; takes up to two seconds.",
+            "method": "GET",
+            "url": f"{url}/slow",
+        },
+        {
+            "name": "demo-note",
+            "description": "Keeps a note of what was found.",
+            "method": "POST",
+            "url": f"{url}/steady",
+            "parameters_schema": {
+                "type": "object",
+                "properties": {"text": text},
+                "required": ["text"],
+                "additionalProperties": False,
+            },
+        },
     ]
 
 
@@ -152,6 +189,26 @@ def _programs(history: list[str]) -> list[DemoSchedule]:
                 "priority": "low",
             }
         ),
+    ]
+
+
+def _planned_by_an_ai() -> list[DemoSchedule]:
+    # Without any key it calls all endpoints in their order; with one, this is what it may cost.
+    config = {
+        "goal": "Look whether the service answers, fetch the figures of the day, and keep a note.",
+        "endpoints": [one["name"] for one in demo_endpoints(url="")],
+        "budget": {"tokens_per_cycle": 20_000},
+    }
+    return [
+        DemoSchedule(
+            {
+                "name": "demo: an AI plans these calls",
+                **_every(seconds=45),
+                "task_type": "agent",
+                "task_config": config,
+                "timeout_ms": 120_000,
+            }
+        )
     ]
 
 

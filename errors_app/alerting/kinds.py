@@ -112,6 +112,19 @@ class IncidentOpened(Parameters):
     min_severity: Severity = Severity.MEDIUM
 
 
+class TokenSpike(Parameters):
+    """The newest AI cycle of an enabled schedule used `factor` times the mean of those before it.
+
+    Those are the `trail` before it, of which at least `min_cycles` asked a model.
+    """
+
+    factor: Annotated[float, Field(ge=1.5, le=1_000)] = 3.0
+    min_tokens: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1_000
+    min_cycles: Annotated[int, Field(ge=1, le=100)] = 5
+    trail: Annotated[int, Field(ge=1, le=100)] = 20
+    window_ms: Window = 60 * MINUTE_MS
+
+
 PARAMETERS: Final[Mapping[AlertKind, type[Parameters]]] = {
     AlertKind.FAILURE_RATE: FailureRate,
     AlertKind.STALLED_EXECUTION: StalledExecution,
@@ -125,6 +138,7 @@ PARAMETERS: Final[Mapping[AlertKind, type[Parameters]]] = {
     AlertKind.NO_SPACE: NoSpace,
     AlertKind.DEAD_LETTERS: DeadLetters,
     AlertKind.INCIDENT_OPENED: IncidentOpened,
+    AlertKind.TOKEN_SPIKE: TokenSpike,
 }
 NEED_A_SCOPE: Final = frozenset({AlertKind.SILENT_SCHEDULE})
 """Their rows have no index over all owners: they are looked at for a schedule or an owner."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from errors_app.alerting import ended, failing, house, unended
+from errors_app.alerting import ended, failing, house, spending, unended
 from errors_app.alerting.findings import Finding, Scope
 from errors_app.models_alerts import AlertKind
 
@@ -22,4 +22,5 @@ LOOKS: Final[Mapping[AlertKind, Callable[[Any, Scope], list[Finding]]]] = {
     AlertKind.NO_SPACE: house.no_space,
     AlertKind.DEAD_LETTERS: ended.dead_letters,
     AlertKind.INCIDENT_OPENED: ended.incident_opened,
+    AlertKind.TOKEN_SPIKE: spending.token_spike,
 }

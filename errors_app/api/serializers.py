@@ -80,11 +80,12 @@ class DecidedErrorSerializer(ErrorRecordSerializer):
         read_only_fields = fields
 
     def to_representation(self, instance: ErrorRecord) -> dict[str, Any]:
-        status, due_at = history.outlook(instance)
+        outlook = history.outlooks([instance])[instance.id]
+        at = outlook.tried_at
         return {
             **ErrorRecordSerializer(instance).data,
-            "execution_status": status,
-            "execution_due_at": None if due_at is None else DUE_AT.to_representation(due_at),
+            "execution_status": outlook.status,
+            "execution_due_at": at and DUE_AT.to_representation(at),
         }
 
 

@@ -151,7 +151,10 @@ class RequeueDeadLetter(DeadLetterView):
     )
     @idempotent.once
     def post(self, request: Request, letter_id: UUID) -> Response:
-        """Give the execution a new budget of attempts; it is due at once."""
+        """Give the execution a new budget of attempts; it is due at once.
+
+        That of an agent goes on from the failed step: what ended well is not called again.
+        """
         letter = self.find(id=letter_id)
         letter = handling.requeue(letter, actor=self.actor, **retry_words(request))
         return self.answer(letter, status=202, Location=location(letter.execution_id))

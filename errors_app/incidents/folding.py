@@ -6,8 +6,8 @@ Incidents are locked in the order of their keys, here and wherever several are.
 
 A schedule whose messages differ each time would fill the list: once MOST_OPEN incidents of one
 class are open, further kinds of errors are one incident, its others. What is older than a day when
-it is folded (an upgrade, a long outage of all beats) is no news: it makes a resolved incident, and
-nobody is told.
+it is folded (an upgrade, a long outage of all beats) is no news, nor is what an execution got over
+by itself: it makes a resolved incident, and nobody is told.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ KEYED: Final = f"""
 held AS MATERIALIZED (
     SELECT id, owner_id, schedule_id, execution_id, fingerprint, error_class, exception_type,
         message, severity, ended_at, context->>'name' AS name,
+        attempt = 0 AND execution_id IS NOT NULL AS is_survived,
         coalesce(owner_id::text, '') || ':' || coalesce(schedule_id::text, '') || ':' AS whose
     FROM error_records
     -- Ids alone are sorted, however many errors wait; the CASE lets them be found by no state.
@@ -85,7 +86,7 @@ TAKEN: Final = f"""
         (array_agg(id ORDER BY ended_at, id))[1] AS first_id,
         (array_agg(id ORDER BY ended_at DESC, id DESC))[1] AS last_id,
         max(array_position({SEVERITIES}, severity)) AS severity,
-        max(ended_at) < now() - {OLD} AS is_old
+        max(ended_at) < now() - {OLD} OR bool_and(is_survived) AS is_no_news
     FROM taken GROUP BY key
 ), seen AS MATERIALIZED (
     SELECT g.key, locked.status FROM (SELECT key FROM grouped ORDER BY key) g CROSS JOIN LATERAL (
@@ -102,8 +103,8 @@ folded AS (
     SELECT g.id, g.key, last.owner_id, last.schedule_id, coalesce(last.name, ''),
         CASE WHEN last.is_other THEN '{OTHERS}' ELSE last.fingerprint END, last.error_class,
         CASE WHEN last.is_other THEN '' ELSE last.exception_type END, first.message,
-        ({SEVERITIES})[g.severity], CASE WHEN g.is_old THEN 'resolved' ELSE 'open' END,
-        CASE WHEN g.is_old THEN g.last_seen_at END, g.first_seen_at, g.last_seen_at, g.number,
+        ({SEVERITIES})[g.severity], CASE WHEN g.is_no_news THEN 'resolved' ELSE 'open' END,
+        CASE WHEN g.is_no_news THEN g.last_seen_at END, g.first_seen_at, g.last_seen_at, g.number,
         last.id, last.execution_id, 0, '', now(), now()
     -- `seen` is no more than waited for: its locks are to be had before anything is written.
     FROM grouped g JOIN taken first ON first.id = g.first_id JOIN taken last ON last.id = g.last_id

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 from uuid import UUID
 
-from errors_app.models import ErrorRecord, Incident
+from errors_app.models import SURVIVED, ErrorRecord, Incident
 from executions_app import events
 
 LONGEST_WORDS: Final = 300
@@ -13,7 +13,8 @@ LONGEST_WORDS: Final = 300
 
 def last_failure(schedule_id: UUID) -> str:
     """Class and message of the error that a schedule had last; empty if it had none."""
-    errors = ErrorRecord.objects.filter(schedule_id=schedule_id).order_by("-id")
+    failures = ErrorRecord.objects.exclude(SURVIVED)
+    errors = failures.filter(schedule_id=schedule_id).order_by("-id")
     last = errors.values_list("error_class", "message").first()
     return f"{last[0]}: {last[1]}"[:LONGEST_WORDS] if last else ""
 

@@ -84,6 +84,11 @@ class Locks(LeaseView):
 class OneLock(LeaseView):
     query_names = frozenset({"note"})
 
+    @extend_schema(operation_id="lock_read")
+    def get(self, _request: Request, execution_id: str) -> Response:
+        """The lease of one running execution; 404 while nobody holds one."""
+        return Response(self.get_serializer(self.named(execution_id)).data)
+
     @extend_schema(
         operation_id="lock_release",
         parameters=[OpenApiParameter("note", str, description="why, for the audit log")],

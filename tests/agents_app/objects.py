@@ -33,6 +33,8 @@ def operator() -> User:
 def credential(owner: User | None = None, **words: Any) -> Credential:
     words = {"name": f"credential-{next(NUMBERS)}", "value": SECRET, **words}
     owner_id = None if owner is None else owner.pk
+    if owner is None:
+        words.setdefault("hosts", ["127.0.0.1", "*.example.com"])
     return credentials.create(words, owner_id=owner_id, actor=SYSTEM)
 
 

@@ -69,9 +69,14 @@ def test_a_credential_is_made_rotated_and_removed_and_never_shown(
 
 def test_a_credential_can_be_everybodys(browser: Client) -> None:
     words = {"name": "key", "kind": "bearer", "parameter": "", "value": SECRET, "shared": "on"}
-    browser.post(page("credential", "add"), words)
+    refused = browser.post(page("credential", "add"), words)
+    assert "names the hosts" in refused.content.decode()
+    browser.post(page("credential", "add"), {**words, "hosts": '["api.example.com"]'})
 
-    assert Credential.objects.get().owner is None
+    made = Credential.objects.get()
+    assert (made.owner, made.hosts) == (None, ["api.example.com"])
+    browser.post(page("credential", "change", made.id), {**words, "hosts": '["other.example.com"]'})
+    assert Credential.objects.get().hosts == ["other.example.com"]
 
 
 def test_a_provider_an_agent_and_an_endpoint_are_made_and_changed(browser: Client) -> None:
@@ -164,7 +169,7 @@ def test_every_table_has_its_list_and_its_page(browser: Client, root: User) -> N
         assert browser.get(f"{page(model)}?q=a").status_code == 200
         assert browser.get(page(model, "change", row.pk)).status_code == 200
     assert browser.get(page("reservation")).status_code == 200
-    for model in ("cycle", "modelcall", "memory"):
+    for model in ("cycle", "modelcall"):
         assert browser.get(page(model, "add")).status_code == 403
         assert browser.post(page(model, "delete", rows[model].pk)).status_code == 403
 

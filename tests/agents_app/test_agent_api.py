@@ -80,7 +80,12 @@ def test_shared_credentials_are_seen_by_all_and_changed_by_operators(
     words = {"name": "shared", "value": SECRET, "shared": True}
     assert caller.post(CREDENTIALS, words).status_code == 403
 
+    refused = operator.post(CREDENTIALS, words)
+    assert (refused.status_code, pointers(refused)) == (400, {"/hosts"})
+
+    words["hosts"] = ["api.example.com"]
     where = operator.post(CREDENTIALS, words)["Location"]
+    assert caller.get(where).json()["hosts"] == ["api.example.com"]
 
     assert caller.get(where).json()["shared"] is True
     assert ids_of(caller.get(f"{CREDENTIALS}?shared=true").json())
@@ -161,7 +166,7 @@ def test_what_is_used_is_not_removed_and_the_answer_says_by_whom(
 
 
 def test_providers_are_the_operators(caller: APIClient, operator: APIClient) -> None:
-    credential(name="openai")
+    credential(name="openai", hosts=["api.openai.com"])
     words = {
         "name": "openai",
         "baseUrl": "https://api.openai.com/v1",

@@ -17,6 +17,7 @@ from executions_app.states import BreakerStatus, StepStatus
 from tests.agents_app.endpoints import registered
 from tests.factories import ExecutionFactory, UserFactory
 from tests.rest import signed_in
+from tests.scale import plans
 
 pytestmark = pytest.mark.django_db
 
@@ -86,6 +87,24 @@ def test_what_is_older_than_a_day_does_not_count() -> None:
     (tomorrow,) = calling_health.of([endpoint], now=clock.now() + timedelta(hours=25))
 
     assert (_of(endpoint)[endpoint.id].steps, tomorrow.steps) == (1, 0)
+
+
+def test_its_steps_are_found_along_an_index_of_the_endpoint() -> None:
+    mine, other = registered("https://example.com/a"), registered("https://example.com/b")
+    for _ in range(3):
+        _step(mine, ms=100)
+        _step(other, ms=100)
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
+
+    with plans.watched() as seen:
+        assert _of(mine)[mine.id].steps == 3
+
+    (plan,) = seen.of("FROM execution_steps")
+    read = [node for node in plan.nodes if "execution_steps" in node.get("Relation Name", "")]
+    assert [node["Index Name"].endswith("_of_endpoint") for node in read] == [True] * len(read)
+    assert sum(node["Actual Rows"] * node["Actual Loops"] for node in read) == 3
+    assert all(node.get("Rows Removed by Filter", 0) == 0 for node in read)
 
 
 def test_its_owner_sees_it_over_http_and_nobody_else() -> None:

@@ -26,8 +26,10 @@ def server() -> Iterator[ModelServer]:
         yield server
 
 
-def _ask(server: ModelServer, phase: str = "", path: str = "chat/completions") -> Any:
-    body = {"model": "small", "messages": [{"role": "user", "content": LIST}], "input": ["a b"]}
+def _ask(
+    server: ModelServer, phase: str = "", path: str = "chat/completions", *, model: str = "small"
+) -> Any:
+    body = {"model": model, "messages": [{"role": "user", "content": LIST}], "input": ["a b"]}
     headers = {"X-Cadenza-Phase": phase} if phase else {}
     return requests.post(f"{server.url}/{path}", json=body, headers=headers, timeout=10)
 
@@ -45,6 +47,17 @@ def test_replies_of_a_phase_come_in_their_order_and_the_last_one_stays(
     assert texts == ["one", "two", "two"]
     assert _ask(server, "schedule").json()["choices"][0]["message"]["content"] == "later"
     assert (server.count("plan"), server.count("schedule"), server.count()) == (4, 1, 5)
+
+
+def test_a_model_with_words_of_its_own_says_these(server: ModelServer) -> None:
+    server.on("plan", says("what all say"))
+    server.on("plan", says("large words"), model="large")
+
+    said = [_ask(server, "plan", model=one) for one in ("large", "small")]
+
+    texts = [one.json()["choices"][0]["message"]["content"] for one in said]
+    assert texts == ["large words", "what all say"]
+    assert [one.model for one in server.asked("plan", model="large")] == ["large"]
 
 
 def test_models_and_embeddings_are_offered(server: ModelServer) -> None:

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.django_db
 
 
 def test_a_provider_is_stored_as_it_was_said() -> None:
-    credential(name="key")
+    credential(name="key", hosts=["ollama.internal"])
     made = provider(
         name="local",
         base_url="http://ollama.internal:11434/v1/",

@@ -110,7 +110,7 @@ def test_a_test_that_was_skipped_says_so_and_counts_as_none() -> None:
 def test_the_report_names_what_the_suite_leaves_out() -> None:
     text = report([])
 
-    assert {name.partition(":")[0] for name, _ in GAPS} >= {"2", "8", "15", "20"}
+    assert {name.partition(":")[0] for name, _ in GAPS} >= {"8", "20"}
     for name, what in GAPS:
         assert f"| {name} |  | left named: arrives with {what} |  |  |" in text
 

@@ -12,6 +12,7 @@ from executions_app import events, states
 from executions_app.states import (
     TRANSITIONS,
     AlertStatus,
+    ApprovalStatus,
     BreakerStatus,
     BulkStatus,
     DecisionStatus,
@@ -36,6 +37,7 @@ SECTIONS = {
     "System": SystemStatus,
     "Bulk operation": BulkStatus,
     "AI decision": DecisionStatus,
+    "Plan approval": ApprovalStatus,
 }
 ARROW = re.compile(r"^\| (\w+) \| (\w+) \| (.+) \|$", re.MULTILINE)
 

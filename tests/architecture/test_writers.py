@@ -18,6 +18,7 @@ OWNERS = {
     "BreakerTransition": {"errors_app/breakers/recorder.py"},
     "Credential": {"agents_app/objects/credentials.py"},
     "Cycle": {"agents_app/cycle/rows.py", "scheduler_app/adoption.py"},
+    "PlanApproval": {"agents_app/cycle/approval_rows.py"},
     "Endpoint": set(),
     "Execution": {"executions_app/lifecycle.py", "executions_app/outbox.py"},
     "Step": {"executions_app/steps.py"},
@@ -48,6 +49,7 @@ SQL_OWNERS = {
         "executions_app/holding.py",
         "executions_app/uniqueness.py",
         "executions_app/overlaps.py",
+        "executions_app/waiting.py",
     },
     "execution_steps": {"executions_app/step_statements.py"},
     "task_schedules": {

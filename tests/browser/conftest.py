@@ -78,19 +78,27 @@ class Web:
             return False
 
 
-@pytest.fixture
-def web(transactional_db: None, tmp_path: Path) -> Iterator[Web]:
-    """Serves the database of the test, which sees what it commits."""
+@pytest.fixture(scope="module")
+def server(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
+    """Serves the test database; what a test leaves in it is gone before the next one."""
     database_url = urlunsplit(
         urlsplit(os.environ["DATABASE_URL"])._replace(
             path=f"/{quote(connection.settings_dict['NAME'])}"
         )
     )
     environment = {**os.environ, "DATABASE_URL": database_url, "CADENZA_ROLE": "web"}
-    server = Web(embedded_instance.next_free(0), environment, tmp_path / "web.log")
-    server.start()
-    yield server
-    server.stop()
+    log = tmp_path_factory.mktemp("web") / "web.log"
+    made = Web(embedded_instance.next_free(0), environment, log)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def web(transactional_db: None, server: Web) -> Web:
+    """It sees what the test commits."""
+    if server.process is None:
+        server.start()
+    return server
 
 
 @pytest.fixture(scope="module")

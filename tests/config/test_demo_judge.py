@@ -19,7 +19,7 @@ from psycopg.types.json import Jsonb
 from rich.console import Console
 
 from config.demo import evidence, judge, ledger, report
-from config.demo.evidence import Error, Evidence, Execution, Fire, Schedule
+from config.demo.evidence import Cycle, Error, Evidence, Execution, Fire, Schedule, Step
 from config.demo.ledger import Call
 from config.demo.schedules import DemoSchedule, demo_schedules
 
@@ -423,7 +423,7 @@ def test_the_json_document_can_be_read_back(world: World) -> None:
     assert {one["name"] for one in document["schedules"]} == set(world.schedules)
 
 
-def test_the_demo_has_every_kind_every_priority_and_both_task_types() -> None:
+def test_the_demo_has_every_kind_every_priority_and_three_task_types() -> None:
     demo = demo_schedules(url=URL, now=NINE, history=["ls"])
 
     kinds = {one.definition.get("schedule_type", "manual") for one in demo}
@@ -434,7 +434,11 @@ def test_the_demo_has_every_kind_every_priority_and_both_task_types() -> None:
         "normal",
         "low",
     }
-    assert {one.definition["task_type"] for one in demo} == {"http_request", "shell_command"}
+    assert {one.definition["task_type"] for one in demo} == {
+        "http_request",
+        "shell_command",
+        "agent",
+    }
     assert len({one.name for one in demo}) == len(demo)
 
 
@@ -447,7 +451,10 @@ CREATE TABLE fire_records (schedule_id uuid, nominal_at timestamptz, nominal_unt
 CREATE TABLE task_executions (id uuid, number bigint, schedule_id uuid, trigger text,
     snapshot jsonb, nominal_at timestamptz, due_at timestamptz, created_at timestamptz,
     started_at timestamptz, completed_at timestamptz, status text, attempt int,
-    dead_letter_at timestamptz);
+    dead_letter_at timestamptz, outcome text);
+CREATE TABLE cycles (id int GENERATED ALWAYS AS IDENTITY, execution_id uuid, tier text);
+CREATE TABLE execution_steps (id uuid, execution_id uuid, position int, name text, status text,
+    config jsonb);
 CREATE TABLE error_records (id int GENERATED ALWAYS AS IDENTITY, execution_id uuid,
     schedule_id uuid, attempt int, error_class text, message text, recovery_status text,
     started_at timestamptz);
@@ -541,6 +548,8 @@ def test_the_tables_of_the_product_have_the_columns_that_are_read() -> None:
             (evidence.FIRES, Fire),
             (evidence.EXECUTIONS, Execution),
             (evidence.ERRORS, Error),
+            (evidence.CYCLES, Cycle),
+            (evidence.STEPS, Step),
         ):
             cursor.execute(query)
             assert [one.name for one in cursor.description] == [

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from django.contrib.auth import get_user_model
 
+from agents_app.models import Endpoint
+from agents_app.objects import endpoints
 from config.demo import loading
 from config.demo.schedules import history_command
 from executions_app.audit import SYSTEM
@@ -58,6 +60,23 @@ def test_loading_again_changes_nothing(administrator: int) -> None:
     assert {one.version for one in stored().values()} == {1}
     assert {name: one.anchor_at for name, one in stored().items()} == {
         name: one.anchor_at for name, one in before.items()
+    }
+
+
+def test_the_endpoints_of_the_ai_are_registered_once_and_followed(administrator: int) -> None:
+    loading.load(url=URL, now=NOW)
+    before = {one.name: one for one in Endpoint.objects.filter(owner_id=administrator)}
+    endpoints.change(before["demo-note"].id, {"description": "mine"}, actor=SYSTEM)
+
+    loading.load(url="http://127.0.0.1:9001", now=NOW)
+
+    after = {one.name: one for one in Endpoint.objects.filter(owner_id=administrator)}
+    of_ai = stored()["demo: an AI plans these calls"].task_config["endpoints"]
+    assert set(before) == set(after) == set(of_ai)
+    assert after["demo-note"].url == "http://127.0.0.1:9001/steady"
+    assert after["demo-note"].description == "mine"
+    assert {name: one.id for name, one in after.items()} == {
+        name: one.id for name, one in before.items()
     }
 
 

@@ -114,6 +114,7 @@ def test_away_services_fail_and_nothing_of_theirs_is_checked() -> None:
         ({"heartbeat_seconds": 20.0, "lease_seconds": 30.0}, "HEARTBEAT_SECONDS"),
         ({"scheduler_backoff_base": 500_000}, "SCHEDULER_BACKOFF_BASE"),
         ({"llm_first_token_seconds": 61.0, "llm_timeout_seconds": 60.0}, "LLM_FIRST_TOKEN_SECONDS"),
+        ({"llm_pause_seconds": 601.0}, "LLM_PAUSE_SECONDS"),
         ({"extra_handlers": ["mine"]}, "EXTRA_HANDLERS"),
         ({"extra_tools": ["mine"]}, "EXTRA_TOOLS"),
         ({**PRODUCTION, "session_secret": "short"}, "SESSION_SECRET"),

@@ -64,7 +64,7 @@ def test_every_kind_has_parameters_and_a_look() -> None:
 def test_the_rules_that_every_installation_begins_with_say_all_their_parameters() -> None:
     seeded = list(AlertRule.objects.all())
 
-    assert len(seeded) == 10
+    assert len(seeded) == 11
     for one in seeded:
         assert one.parameters == kinds.parameters(one.kind, {}).model_dump(mode="json")
         assert one.enabled

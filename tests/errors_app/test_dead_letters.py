@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 from rest_framework.test import APIClient
 
-from errors_app import handling, many, recovery
+from errors_app import handling, history, many, recovery
 from errors_app.models import DeadLetter, ErrorRecord
 from errors_app.taxonomy import ErrorClass, HandlerError
 from executions_app import clock, ids, lifecycle
@@ -23,6 +23,7 @@ from tests import verbs
 from tests.errors_app.conftest import RNG
 from tests.factories import UserFactory
 from tests.rest import ids_of, signed_in
+from tests.scale import plans
 from tests.terminal import run
 
 LETTERS = "/api/errors/dead-letters"
@@ -302,6 +303,23 @@ def test_the_terminal_lists_by_the_name_or_the_id_of_a_schedule(held: Held, oper
     assert listed("nightly report") == listed(str(other.schedule_id)) == [str(other.id)]
     assert listed("a job") == [str(letter.id)]
     assert listed("nothing") == []
+
+
+def test_letters_of_a_name_are_found_along_an_index(held: Held) -> None:
+    for name in ("nightly report", "another", "another"):
+        letter = give_up(held)
+        letter.payload["snapshot"]["name"] = name
+        letter.save(update_fields=["payload"])
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
+
+    with plans.watched() as seen:
+        assert len(history.letters_of("another").order_by("-id")[:50]) == 2
+
+    (plan,) = seen.plans
+    (read,) = (node for node in plan.nodes if node.get("Index Name"))
+    assert (read["Index Name"], read["Actual Rows"]) == ("dead_letter_of_name", 2)
+    assert plan.most_scanned() == plan.most_sorted() == 0
 
 
 def test_the_terminal_requeues_with_other_parameters(held: Held, operator: User) -> None:

@@ -108,6 +108,18 @@ def test_retry_after_never_exceeds_the_cap_of_the_policy() -> None:
     assert decision == RetryAt(NOON + timedelta(seconds=60))
 
 
+@pytest.mark.parametrize("cap_ms", [1, 100, 499])
+@pytest.mark.parametrize("strategy", ["exponential", "linear", "fixed", "adaptive"])
+def test_a_cap_of_less_than_half_a_second_bounds_every_wait(strategy: str, cap_ms: int) -> None:
+    for attempt, asked in ((1, None), (3, None), (1, 30.0), (3, 86_400.0)):
+        decision = decide(
+            failing(retry_after=asked), attempt=attempt, strategy=strategy, cap_ms=cap_ms
+        )
+
+        assert isinstance(decision, RetryAt)
+        assert timedelta() <= decision.due_at - NOON <= timedelta(milliseconds=cap_ms)
+
+
 @pytest.mark.django_db
 def test_a_failed_attempt_leaves_a_record_and_a_later_due_time(held: Held) -> None:
     claimed = held()

@@ -206,7 +206,7 @@ def test_an_incident_is_shown_with_its_errors_and_costs_no_more_for_many(
     browser: Client, ada: User, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     made = happened("the disk is full", owner=ada)
-    statements = 7  # session, user, incident, clock, hours, errors, role
+    statements = 8  # session, user, incident, clock, hours, errors, role, open questions
     with django_assert_num_queries(statements):
         browser.get(f"/incidents/{made.id}")
 

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,7 +15,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Call:
-    """One call as it arrived; `key` is its Idempotency-Key, `at` the monotonic instant."""
+    """One call as it arrived; `key` is its Idempotency-Key, `at` the monotonic instant.
+
+    `request_id` is its X-Request-ID: the execution that it is made for.
+    """
 
     name: str
     method: str
@@ -23,6 +26,7 @@ class Call:
     body: bytes
     key: str
     at: float
+    request_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Does:
     body: Any = field(default_factory=lambda: {"ok": True})
     delay_ms: int = 0
     gate: threading.Event | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Endpoints:
@@ -131,6 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
             body=body,
             key=self.headers.get("Idempotency-Key", ""),
             at=time.monotonic(),
+            request_id=self.headers.get("X-Request-ID", ""),
         )
         owner = self.server.owner
         does = owner.take(call)
@@ -142,6 +148,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response(does.status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(text)))
+            for name, value in does.headers.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(text)
         finally:

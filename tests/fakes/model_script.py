@@ -35,6 +35,11 @@ class Asked:
         return "\n".join(str(one.get("content")) for one in self.body.get("messages", []))
 
     @property
+    def model(self) -> str:
+        """Which of its models is asked."""
+        return str(self.body.get("model", ""))
+
+    @property
     def mode(self) -> str:
         """How JSON is asked for: `json_schema`, `json_object`, or empty."""
         form = self.body.get("response_format") or {}
@@ -76,31 +81,41 @@ Answer = Reply | Callable[[Asked], Reply]
 
 
 class Script:
-    """Replies by phase, one after the other; the last of a phase is said again and again."""
+    """Replies by phase, one after the other; the last of a phase is said again and again.
+
+    A model that has words of its own says these first.
+    """
 
     def __init__(self, otherwise: Callable[[Asked], Reply]) -> None:
         self._otherwise = otherwise
-        self._by_phase: dict[str | None, deque[Answer]] = {}
+        self._said: dict[tuple[str | None, str | None], deque[Answer]] = {}
         self._guard = threading.Lock()
 
-    def on(self, phase: str | None, *replies: Answer) -> None:
+    def on(self, phase: str | None, *replies: Answer, model: str | None = None) -> None:
         """Say these from now on when asked in `phase`; None: in any phase without its own."""
         with self._guard:
-            self._by_phase[phase] = deque(replies)
+            self._said[model, phase] = deque(replies)
 
     def forget(self) -> None:
         """Nothing is scripted any more."""
         with self._guard:
-            self._by_phase.clear()
+            self._said.clear()
 
     def reply(self, asked: Asked) -> Reply:
         with self._guard:
-            left = self._by_phase.get(asked.phase) or self._by_phase.get(None)
+            left = self._of(asked)
             if not left:
                 said: Answer = self._otherwise
             else:
                 said = left.popleft() if len(left) > 1 else left[0]
         return said if isinstance(said, Reply) else said(asked)
+
+    def _of(self, asked: Asked) -> deque[Answer] | None:
+        for model in (asked.model, None):
+            for phase in (asked.phase, None):
+                if left := self._said.get((model, phase)):
+                    return left
+        return None
 
 
 def says(text: str, **more: Any) -> Reply:

@@ -49,10 +49,14 @@ class ModelServer:
         """What a provider's base_url is set to."""
         return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
 
-    def asked(self, phase: str | None = None) -> list[Asked]:
-        """The questions so far, of all phases or of one, in their order."""
+    def asked(self, phase: str | None = None, *, model: str | None = None) -> list[Asked]:
+        """The questions so far, of all phases and models or of one, in their order."""
         with self._guard:
-            return [one for one in self._asked if phase in {None, one.phase}]
+            return [
+                one
+                for one in self._asked
+                if phase in {None, one.phase} and model in {None, one.model}
+            ]
 
     def count(self, phase: str | None = None) -> int:
         return len(self.asked(phase))

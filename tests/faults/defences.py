@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from tests.faults.defences_of_cycles import OF_CYCLES
 from tests.faults.defences_of_time import OF_TIME
 from tests.faults.defences_of_work import OF_WORK
 
-DEFENCES: Final = (*OF_WORK, *OF_TIME)
+DEFENCES: Final = (*OF_WORK, *OF_CYCLES, *OF_TIME)

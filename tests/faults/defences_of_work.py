@@ -17,23 +17,15 @@ HOSTILE: Final = (
     "test_every_hostile_answer_is_an_outcome_of_bounded_size_in_bounded_time_and_memory[once]"
 )
 
-CYCLES: Final = "test_cycles.py::test_"
+WAVES: Final = "test_waves.py::test_"
 
 OF_WORK: Final = (
     Defence(
-        "a step that has begun is not begun by another message",
-        CYCLES + "messages_that_come_three_times_do_everything_once",
-        "executions_app/step_statements.py",
-        "WHERE s.id = %s AND s.status = 'queued' AND e.id",
-        "WHERE s.id = %s AND s.status IN ('queued', 'running', 'completed') AND e.id",
-    ),
-    Defence(
-        "what is not sent, or not taken, in a cycle is sent again",
-        CYCLES + "steps_whose_messages_are_lost_are_sent_again",
+        "a wave that was decided and not sent is found by its steps",
+        WAVES + "a_worker_killed_strictly_between_two_waves_costs_time_and_no_second_call",
         "agents_app/cycle/watchdog.py",
-        "return going_on.Follow("
-        "steps.send_again([found.id], unclaimed_seconds=env.rescue_seconds))",
-        "return going_on.NOTHING",
+        "    Lack.STEPS: _steps,\n",
+        "    Lack.STEPS: lambda _: None,\n",
     ),
     Defence(
         "an outcome is stored only under the lease that it was made under",

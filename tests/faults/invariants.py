@@ -54,30 +54,34 @@ BREAKERS: Final = {
         SELECT execution_id, status FROM outcome_inbox
         WHERE completed_at < now() - interval '10 seconds'
     """,
-    "I3 attempts that are not errors + completed + cancelled while running + live": """
+    "I3 attempts that are not errors + completed + cancelled once begun + live": """
         SELECT e.number, e.status, e.attempt, r.errors FROM task_executions e
         CROSS JOIN LATERAL (
-            SELECT count(*) AS errors FROM error_records WHERE execution_id = e.id
+            SELECT count(*) AS errors FROM error_records WHERE execution_id = e.id AND attempt > 0
         ) r
         CROSS JOIN LATERAL (
             SELECT count(*) AS cancelled FROM events WHERE execution_id = e.id
               AND type = 'execution:cancelled' AND data ? 'attempt'
         ) c
-        WHERE e.attempt <> r.errors + c.cancelled + (e.status IN ('completed', 'running'))::int
+        WHERE e.attempt <> r.errors + c.cancelled
+                + (e.status IN ('completed', 'running', 'waiting'))::int
            OR e.attempt > e.max_attempts
     """,
     "I3 attempts that are not claims without hand-backs": """
         SELECT e.number, e.attempt, c.claims, c.handed_back FROM task_executions e
         CROSS JOIN LATERAL (
             SELECT count(*) FILTER (WHERE type = 'execution:started') AS claims,
-                count(*) FILTER (WHERE type = 'execution:handed_back') AS handed_back
+                count(*) FILTER (
+                    WHERE type IN ('execution:handed_back', 'execution:approved')
+                ) AS handed_back
             FROM events WHERE execution_id = e.id
         ) c
         WHERE e.attempt <> c.claims - c.handed_back
     """,
     "I3 a failed execution without its one open dead letter, or a dead letter of another": """
         SELECT e.number, e.status, d.id FROM
-            (SELECT * FROM task_executions WHERE status = 'failed' AND discarded_at IS NULL) e
+            (SELECT * FROM task_executions WHERE status = 'failed' AND discarded_at IS NULL
+                AND outcome NOT IN ('rejected', 'expired')) e
         FULL JOIN (SELECT * FROM dead_letters WHERE handling = '') d ON d.execution_id = e.id
         WHERE e.id IS NULL OR d.id IS NULL
     """,
@@ -115,9 +119,36 @@ BREAKERS: Final = {
         WHERE s.started_at IS NOT NULL
           AND (d.status <> 'completed' OR d.completed_at > s.started_at)
     """,
+    "I6 a step that is still to begin, or goes on, though its execution has ended": """
+        SELECT s.execution_id, s.name, s.status, e.status
+        FROM execution_steps s JOIN task_executions e ON e.id = s.execution_id
+        WHERE s.status IN ('planned', 'queued', 'running')
+          AND e.completed_at < now() - interval '10 seconds'
+    """,
+    "I7 a cycle that nobody carries on": """
+        SELECT c.id, c.stage, c.updated_at FROM cycles c
+        WHERE c.status = 'running' AND c.stage <> 'wait'
+          AND c.updated_at < now() - interval '20 seconds'
+          AND coalesce(c.stage_expires_at < now() - interval '3 seconds', true)
+          AND NOT EXISTS (
+            SELECT FROM execution_steps s WHERE s.execution_id = c.execution_id
+              AND s.status = 'running' AND s.lease_expires_at > now() - interval '3 seconds'
+          )
+    """,
     "I7 a cycle that goes on without its execution": """
         SELECT c.id, c.stage, e.status FROM cycles c JOIN task_executions e ON e.id = c.execution_id
         WHERE c.status = 'running' AND e.status IN ('completed', 'failed', 'cancelled')
+    """,
+    "I7 a plan that waits for an answer though its execution does not": """
+        SELECT a.id, a.status, e.status FROM plan_approvals a
+        JOIN task_executions e ON e.id = a.execution_id
+        WHERE a.status = 'waiting' AND e.status <> 'waiting'
+          AND e.updated_at < now() - interval '10 seconds'
+    """,
+    "I7 an execution that waits and nobody is asked": """
+        SELECT e.number FROM task_executions e WHERE e.status = 'waiting' AND NOT EXISTS (
+            SELECT FROM plan_approvals a WHERE a.execution_id = e.id AND a.status = 'waiting'
+        )
     """,
     "I9 a state that is not the one that was told last": """
         SELECT e.number, e.status, told.status FROM task_executions e

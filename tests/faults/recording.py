@@ -26,13 +26,7 @@ CHECKOUT: Final = Path(__file__).resolve().parent.parent.parent
 PROPERTY: Final = "fault"
 # Faults of the plan that have no test, because what they are done to does not exist yet.
 GAPS: Final = (
-    ("2: AI cycles in flight on a worker that is killed", "the AI issue"),
-    ("8: AI cycles while Redis is lost", "the AI issue"),
-    ("8: a cycle is tried again from the step that failed", "the AI issue"),
-    ("10: work while the model, Conductor or Qdrant is away", "the AI issue"),
     ("8: WebSocket clients while Redis is lost", "the live feed"),
-    ("15: a model that misbehaves", "the AI issue"),
-    ("17: endpoints that were deleted", "their registry, in the AI issue"),
     ("20: slow and hostile WebSocket clients", "the live feed"),
 )
 

@@ -10,42 +10,24 @@ from uuid import UUID
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from agents_app.models import Cycle, ModelCall
+from agents_app.models import Cycle, Endpoint, ModelCall
+from agents_app.objects import endpoints as registered
 from agents_app.tasks import carry_out_stage, carry_out_step, look_at_wave
-from executions_app.models import Step
-from tests.fakes.endpoint_server import Does, Endpoints, endpoint_server
-from tests.fakes.model_script import Asked, Reply, plan_step, says, says_json
-from tests.fakes.model_server import ModelServer, model_server
+from executions_app.audit import SYSTEM
+from executions_app.models import Execution, Step
+from scheduler_app import schedules
+from tests.fakes.endpoint_server import Does, Endpoints
+from tests.fakes.model_server import ModelServer
+from tests.faults import cycling
+from tests.faults.cycling import OF_THE_DIAMOND, held_in
 from tests.faults.nemesis import Nemesis
-from tests.journeys import ai
-from tests.journeys.ai import KEEP, NAMES, plan, result, run
+from tests.journeys import ai, scenario
+from tests.journeys.ai import result, run
 from tests.journeys.scenario import reaches, retries
 from tests.processes import System
 
 pytestmark = pytest.mark.fault
 LONG = pytest.mark.long
-
-PLAN = plan(
-    plan_step("a", "alpha"), plan_step("b", "beta", "a"), plan_step("c", "gamma", "a"),
-    plan_step("d", "delta", "b", "c"),
-)  # fmt: skip
-ORDINARY = {
-    "plan": says_json(PLAN),
-    "summarise": says("All of it was done."),
-    "schedule": says_json(KEEP),
-}
-
-
-@pytest.fixture(scope="module")
-def endpoints() -> Iterator[Endpoints]:
-    with endpoint_server() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def model() -> Iterator[ModelServer]:
-    with model_server() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
@@ -61,23 +43,15 @@ def living_system(
 
 
 @pytest.fixture(autouse=True)
-def fresh(endpoints: Endpoints, model: ModelServer) -> None:
-    ai.forget(endpoints, model)
-    for phase, reply in ORDINARY.items():
-        model.on(phase, reply)
-
-
-def held_in(model: ModelServer, phase: str, gate: threading.Event) -> threading.Event:
-    """The first question of the phase waits for the gate; the event says that it has come."""
-    has_come = threading.Event()
-
-    def waits(_: Asked) -> Reply:
-        has_come.set()
-        gate.wait(60)
-        return ORDINARY[phase]
-
-    model.on(phase, waits, ORDINARY[phase])
-    return has_come
+def fresh(
+    living_system: System, endpoints: Endpoints, model: ModelServer, nemesis: Nemesis
+) -> Iterator[None]:
+    """A diamond of four endpoints; afterwards their ledger must agree with the steps."""
+    cycling.script(endpoints, model)
+    before = set(Execution.objects.values_list("id", flat=True))
+    yield
+    ran = set(Execution.objects.values_list("id", flat=True)) - before
+    nemesis.found(cycling.contradictions(endpoints, ran))
 
 
 @pytest.mark.parametrize(
@@ -117,18 +91,16 @@ def test_a_worker_killed_in_mid_wave_repeats_only_what_had_not_ended(
     done = reaches(system, execution, "completed", seconds=60)
     nemesis.checks(1)
     assert (done.outcome, done.attempt) == ("ok", 1)
-    assert {name: len(endpoints.calls(name)) for name in NAMES[:4]} == {
-        "alpha": 1,
-        "beta": 1,
+    assert {name: len(endpoints.calls(name)) for name in OF_THE_DIAMOND} == {
+        **dict.fromkeys(OF_THE_DIAMOND, 1),
         "gamma": 2,
-        "delta": 1,
     }
     keys = {call.key for call in endpoints.calls("gamma")}
     assert len(keys) == 1, "both tries of a step carry one Idempotency-Key"
 
 
 def test_a_redis_emptied_between_waves_costs_time_and_nothing_else(
-    system: System, endpoints: Endpoints
+    system: System, endpoints: Endpoints, nemesis: Nemesis
 ) -> None:
     gate = threading.Event()
     endpoints.on("alpha", Does(gate=gate))
@@ -136,11 +108,12 @@ def test_a_redis_emptied_between_waves_costs_time_and_nothing_else(
     system.until(lambda: endpoints.calls("alpha"), what="the first wave runs")
 
     system.broker.flushall()
+    nemesis.strikes("Redis emptied")
     gate.set()
 
     done = reaches(system, execution, "completed", seconds=60)
     assert (done.outcome, done.attempt) == ("ok", 1)
-    assert all(len(endpoints.calls(name)) == 1 for name in NAMES[:4])
+    assert all(len(endpoints.calls(name)) == 1 for name in OF_THE_DIAMOND)
 
 
 def test_steps_whose_messages_are_lost_are_sent_again(system: System, endpoints: Endpoints) -> None:
@@ -156,7 +129,7 @@ def test_steps_whose_messages_are_lost_are_sent_again(system: System, endpoints:
 
     done = reaches(system, execution, "completed", seconds=60)
     assert done.outcome == "ok"
-    assert all(len(endpoints.calls(name)) == 1 for name in NAMES[1:4])
+    assert all(len(endpoints.calls(name)) == 1 for name in OF_THE_DIAMOND[1:])
 
 
 def test_messages_that_come_three_times_do_everything_once(
@@ -180,7 +153,7 @@ def test_messages_that_come_three_times_do_everything_once(
         carry_out_stage(cycle_id=str(cycle.id))
         look_at_wave(cycle_id=str(cycle.id))
     assert done.outcome == "ok"
-    assert all(len(endpoints.calls(name)) == 1 for name in NAMES[:4])
+    assert all(len(endpoints.calls(name)) == 1 for name in OF_THE_DIAMOND)
     assert ModelCall.objects.filter(execution_id=execution, phase="plan").count() == 1
 
 
@@ -203,6 +176,32 @@ def test_a_step_that_kills_its_worker_each_time_is_given_up_after_three(
     by_name = {step["name"]: step for step in result(done)["steps"]}
     assert by_name["beta"]["error_class"] == "lost"
     assert by_name["delta"]["status"] == "skipped"
+
+
+def test_an_endpoint_that_is_deleted_while_a_plan_names_it_is_called_no_more(
+    system: System, endpoints: Endpoints, nemesis: Nemesis
+) -> None:
+    gate = threading.Event()
+    endpoints.on("alpha", Does(gate=gate), Does())
+    own = ai.schedule()
+    first = schedules.trigger(own, actor=SYSTEM)
+    system.until(lambda: endpoints.calls("alpha"), what="the first wave runs")
+
+    # Behind the door, which refuses it as long as a schedule names it.
+    kept = Endpoint.objects.get(name="gamma")
+    words = registered.stored(kept)
+    kept.delete()
+    nemesis.strikes("endpoint deleted")
+    gate.set()
+    begun = reaches(system, first, "completed")
+    later = reaches(system, schedules.trigger(own, actor=SYSTEM), "completed")
+
+    registered.create(words, owner_id=scenario.owner_id(), actor=SYSTEM)
+    assert (begun.outcome, ai.ends(first)["gamma"]) == ("partial", "failed")
+    assert "gamma" not in ai.ends(later.id)
+    assert any("gamma" in note for note in result(later)["notes"])
+    assert not endpoints.calls("gamma")
+    assert [len(endpoints.calls(name)) for name in ("alpha", "beta")] == [2, 2]
 
 
 def has_been_called(endpoints: Endpoints, name: str, times: int) -> bool:

@@ -15,12 +15,15 @@ import pytest
 from pytest_django import DjangoDbBlocker
 
 from executions_app.audit import SYSTEM
-from executions_app.models import Execution
+from executions_app.models import Execution, Step
 from scheduler_app import schedules
+from tests.fakes.endpoint_server import Endpoints
+from tests.fakes.model_server import ModelServer
+from tests.faults import cycling
 from tests.faults.conftest import THREADS
 from tests.faults.nemesis import Nemesis
 from tests.faults.stormy import Stormy, stormy
-from tests.journeys import scenario
+from tests.journeys import ai
 from tests.journeys.scenario import errors, retries, schedule
 from tests.processes import QUICK, Process, System
 
@@ -36,34 +39,39 @@ MOST_LATER = timedelta(seconds=4)
 
 @pytest.fixture(scope="module")
 def living_system(
-    django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory
+    django_db_blocker: DjangoDbBlocker,
+    tmp_path_factory: pytest.TempPathFactory,
+    endpoints: Endpoints,
+    model: ModelServer,
 ) -> Iterator[System]:
-    """A system whose workers may call this machine."""
+    """A system whose workers may call this machine, and whose AI schedules have a model."""
     folder = tmp_path_factory.mktemp("killing")
-    allow = {"OUTBOUND_ALLOW": "127.0.0.1"}
-    with django_db_blocker.unblock(), scenario.running(folder, threads=THREADS, **allow) as system:
+    with (
+        django_db_blocker.unblock(),
+        ai.running(folder, endpoints, model, threads=THREADS) as system,
+    ):
         yield system
 
 
 @pytest.fixture
-def endpoints(tmp_path: Path, seed: int) -> Iterator[Stormy]:
+def storm(tmp_path: Path, seed: int) -> Iterator[Stormy]:
     with stormy(tmp_path, seed=seed) as server:
         yield server
 
 
-def calls_of(endpoints: Stormy, count: int) -> list[UUID]:
+def calls_of(storm: Stormy, count: int) -> list[UUID]:
     """So many executions by hand, of half a second each."""
     words: dict[str, Any] = {
         "task_type": "http_request",
-        "task_config": {"url": f"{endpoints.url}/slow"},
+        "task_config": {"url": f"{storm.url}/slow"},
     }
     one = schedule(**words, overlap_policy="allow", retry_policy=retries(MANY))
     return [schedules.trigger(one, actor=SYSTEM) for _ in range(count)]
 
 
-def ongoing(endpoints: Stormy) -> list[str]:
+def ongoing(storm: Stormy) -> list[str]:
     """The executions whose call is being answered just now."""
-    found = endpoints.calls().items()
+    found = storm.calls().items()
     return [key for key, calls in found if any(one.ended_at is None for one in calls)]
 
 
@@ -72,9 +80,9 @@ def wait_until_ended(system: System, ids: list[UUID]) -> None:
     system.until(lambda: not left.exists(), what="all have ended", seconds=90)
 
 
-def unaccounted(endpoints: Stormy, ids: list[UUID]) -> Iterator[str]:
+def unaccounted(storm: Stormy, ids: list[UUID]) -> Iterator[str]:
     """Executions of which rows and ledger tell different things."""
-    calls = endpoints.calls()
+    calls = storm.calls()
     for one in Execution.objects.filter(id__in=ids):
         seen, lost = calls[str(one.id)], [each.error_class for each in errors(one.id)]
         yield from taken_back_late(one)
@@ -97,7 +105,7 @@ def taken_back_late(one: Execution) -> Iterator[str]:
 
 
 def test_killed_children_cost_their_own_attempts_and_their_parent_serves_on(
-    system: System, endpoints: Stormy, nemesis: Nemesis
+    system: System, storm: Stormy, nemesis: Nemesis
 ) -> None:
     system.worker().stop()
     parent = system.worker("process", pool="prefork", threads=2)
@@ -105,18 +113,18 @@ def test_killed_children_cost_their_own_attempts_and_their_parent_serves_on(
     ids: list[UUID] = []
 
     for _ in range(KILLS):
-        ids += calls_of(endpoints, 4)
-        kill_a_busy_child(system, endpoints, nemesis, parent)
+        ids += calls_of(storm, 4)
+        kill_a_busy_child(system, storm, nemesis, parent)
     wait_until_ended(system, ids)
 
     survived = (parent.is_alive(), parent.pid, parent.deaths) == (True, pid, 0)
     parent.stop()
     assert survived
-    nemesis.found(unaccounted(endpoints, ids))
+    nemesis.found(unaccounted(storm, ids))
 
 
-def kill_a_busy_child(system: System, endpoints: Stormy, nemesis: Nemesis, parent: Process) -> None:
-    system.until(lambda: ongoing(endpoints), what="a call is under way", seconds=60)
+def kill_a_busy_child(system: System, storm: Stormy, nemesis: Nemesis, parent: Process) -> None:
+    system.until(lambda: ongoing(storm), what="a call is under way", seconds=60)
     children = psutil.Process(parent.pid).children()
     os.kill(nemesis.chance.choice(children).pid, signal.SIGKILL)
     nemesis.strikes("child killed")
@@ -128,20 +136,34 @@ def kill_a_busy_child(system: System, endpoints: Stormy, nemesis: Nemesis, paren
 
 
 def test_workers_killed_with_all_they_hold_lose_nothing_and_leave_nothing_queued(
-    system: System, endpoints: Stormy, nemesis: Nemesis
+    system: System, storm: Stormy, endpoints: Endpoints, model: ModelServer, nemesis: Nemesis
 ) -> None:
     ids: list[UUID] = []
+    cycles: list[UUID] = []
+    cycling.script(endpoints, model)
     asleep = nemesis.chance.sample(range(KILLS), k=(KILLS + 1) // 2)
     for number in range(KILLS):
         worker = system.worker(threads=THREADS)
         system.wait_ready()
-        ids += calls_of(endpoints, 2 * THREADS)
-        system.until(lambda: ongoing(endpoints), what="a call is under way")
+        gate = cycling.hold_next(endpoints, nemesis.chance.choice(cycling.OF_THE_DIAMOND))
+        cycles.append(ai.run(retry_policy=retries(MANY)))
+        system.until(lambda: cycling.is_under_way(endpoints), what="a step is under way")
+        ids += calls_of(storm, 2 * THREADS)
+        system.until(lambda: ongoing(storm), what="a call is under way")
         if number in asleep:
             worker.pause()  # what Redis hands out now is in a socket that nobody will ever read
-            ids += calls_of(endpoints, THREADS)
+            ids += calls_of(storm, THREADS)
         worker.kill()
+        gate.set()
 
     system.worker(threads=THREADS)
-    wait_until_ended(system, ids)
-    nemesis.found(unaccounted(endpoints, ids))
+    wait_until_ended(system, [*ids, *cycles])
+    tries = Step.objects.filter(execution_id__in=cycles, attempt__gt=1)
+    assert sum(one.attempt - 1 for one in tries) >= KILLS // 2
+    nemesis.found(
+        [
+            *unaccounted(storm, ids),
+            *cycling.unfinished(cycles),
+            *cycling.contradictions(endpoints, cycles),
+        ]
+    )

@@ -2,21 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from pytest_django import DjangoDbBlocker
 
+from executions_app.audit import SYSTEM
 from executions_app.models import Execution, SystemState
-from scheduler_app import envelopes, epoch
+from scheduler_app import envelopes, epoch, schedules
 from scheduler_app import system as switch
+from tests.fakes.endpoint_server import Endpoints
+from tests.fakes.model_server import ModelServer
+from tests.faults import cycling
 from tests.faults.conftest import THREADS
 from tests.faults.nemesis import Nemesis
+from tests.journeys import ai
 from tests.journeys.scenario import begun, reaches, run, schedule
 from tests.journeys.test_dispatch import completed
 from tests.processes import System
 
 pytestmark = pytest.mark.fault
+
+# A model is kept waiting while hundreds of executions are made.
+PATIENT = {"LLM_FIRST_TOKEN_SECONDS": "120", "LLM_TIMEOUT_SECONDS": "120"}
+
+
+@pytest.fixture(scope="module")
+def living_system(
+    django_db_blocker: DjangoDbBlocker,
+    tmp_path_factory: pytest.TempPathFactory,
+    endpoints: Endpoints,
+    model: ModelServer,
+) -> Iterator[System]:
+    """One whose AI schedules have a model."""
+    folder = tmp_path_factory.mktemp("redis")
+    with (
+        django_db_blocker.unblock(),
+        ai.running(folder, endpoints, model, threads=THREADS, **PATIENT) as system,
+    ):
+        yield system
 
 
 def times_noticed(system: System) -> int:
@@ -26,12 +52,19 @@ def times_noticed(system: System) -> int:
 
 @pytest.mark.parametrize("many", [50, pytest.param(500, marks=pytest.mark.long)])
 def test_a_redis_that_lost_its_messages_costs_no_execution_and_no_attempt(
-    system: System, gate: Path, many: int
+    system: System,
+    gate: Path,
+    endpoints: Endpoints,
+    model: ModelServer,
+    nemesis: Nemesis,
+    many: int,
 ) -> None:
-    running = [run({"until": str(gate)}) for _ in range(THREADS)]
+    standing = cycling.stand(system, endpoints, model)
+    running = [run({"until": str(gate)}) for _ in range(THREADS - len(standing.executions))]
     for execution in running:
         reaches(system, execution, "running")
-    queued = [run() for _ in range(many)]
+    idle = schedule(overlap_policy="allow")
+    queued = [schedules.trigger(idle, actor=SYSTEM) for _ in range(many)]
     redis = system.redis_server()
     assert system.broker.llen("normal") >= many - THREADS
 
@@ -39,10 +72,15 @@ def test_a_redis_that_lost_its_messages_costs_no_execution_and_no_attempt(
     redis.kill()
     system.redis_server()
     gate.touch()
+    standing.gate.set()
 
     for execution in [*running, *queued]:
         assert reaches(system, execution, "completed").attempt == 1
         assert begun(system, execution) == 1
+    for execution in standing.executions:
+        done = reaches(system, execution, "completed")
+        assert (done.outcome, done.attempt) == ("ok", 1)
+    nemesis.found(cycling.contradictions(endpoints, standing.executions))
     assert times_noticed(system) == noticed + 1
 
 

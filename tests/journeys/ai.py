@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from agents_app.models import Cycle
@@ -32,20 +32,29 @@ KEEP: Final[dict[str, Any]] = {
 }
 
 
+class HasUrl(Protocol):
+    """Where a model is."""
+
+    @property
+    def url(self) -> str: ...
+
+
 @contextmanager
-def running(folder: Path, endpoints: Endpoints, model: ModelServer) -> Iterator[System]:
+def running(
+    folder: Path, endpoints: Endpoints, model: HasUrl, *, threads: int = 8, **environment: str
+) -> Iterator[System]:
     """A beat and a worker whose default agent asks the scripted model about these endpoints."""
-    environment = {
+    usual = {
         "OPENAI_API_KEY": "key-of-a-test",
         "OPENAI_BASE_URL": model.url,
         "LLM_MODEL": "small",
         "OUTBOUND_ALLOW": "127.0.0.1",
         "SCHEDULER_MAX_CONCURRENT": "50",
     }
-    with scenario.running(folder, threads=8, **environment) as system:
+    with scenario.running(folder, threads=threads, **{**usual, **environment}) as system:
         for name in NAMES:
             registered.create(
-                {"name": name, "method": "GET", "url": endpoints.url(name)},
+                {"name": name, "method": "GET", "url": endpoints.url(name), "timeout_ms": 120_000},
                 owner_id=scenario.owner_id(),
                 actor=SYSTEM,
             )

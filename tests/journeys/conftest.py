@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from tests.journeys import scenario
+from tests.journeys import scenario, stories
+from tests.journeys.stories import Around, Told
 from tests.processes import System
 
 
@@ -27,6 +28,20 @@ def system(living_system: System) -> Iterator[System]:
     """The module's system; what the journey leaves active is cancelled after it."""
     yield living_system
     scenario.clear(living_system)
+
+
+@pytest.fixture(scope="module")
+def begun(request: pytest.FixtureRequest, around: Around) -> dict[str, Told]:
+    """All stories that a module's tests tell, begun at once: mostly they wait for a model."""
+    found = stories.told_in(request.session.items, module=request.module)
+    return {name: stories.begin(one, around) for name, one in found.items()}
+
+
+@pytest.fixture
+def told(request: pytest.FixtureRequest, begun: dict[str, Told], system: System) -> Told:
+    """The story that the test names; of a module whose `around` and `system` say where."""
+    del system
+    return begun[str(request.param)]
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ from pytest_django import DjangoDbBlocker
 from agents_app.models import ModelCall, Tier
 from executions_app import lifecycle
 from executions_app.audit import SYSTEM
-from executions_app.models import Event, Execution
+from executions_app.models import Event
 from scheduler_app import schedules
-from scheduler_app.models import FireRecord, Schedule, ScheduleDecision
+from scheduler_app.models import Schedule, ScheduleDecision
 from tests.fakes.endpoint_server import Does, Endpoints, endpoint_server
 from tests.fakes.model_script import empty, fails, in_prose, plan_step, says_json
 from tests.fakes.model_server import ModelServer, model_server
-from tests.journeys import ai, scenario
+from tests.journeys import ai
 from tests.journeys.ai import NAMES, cycle_of, ends, plan, result, run
 from tests.journeys.scenario import one, reaches, retries
 from tests.processes import System
@@ -246,21 +246,3 @@ def test_the_advice_of_the_model_moves_the_next_run_within_the_limits(
     assert after.next_run_at is not None
     assert own.next_run_at is not None
     assert after.next_run_at > own.next_run_at, "clamped to two hours, and so later than its own"
-
-
-def test_while_the_model_is_down_the_cadence_holds_on_a_lower_tier(
-    system: System, endpoints: Endpoints, model: ModelServer
-) -> None:
-    model.on("plan", fails(503, "overloaded"))
-    own = ai.schedule(config={"endpoints": ["alpha"]}, **scenario.every(1))
-    system.until(lambda: len(completed(own)) >= 8, what="eight runs without a model", seconds=60)
-    without = completed(own)
-
-    assert {one.outcome for one in without} == {"degraded"}
-    assert {result(one)["tier"] for one in without} <= {"deterministic", "last_good"}
-    fires = FireRecord.objects.filter(schedule_id=own.id)
-    assert set(fires.values_list("reason", flat=True)) <= {"dispatched", "skipped_overlap"}
-
-
-def completed(own: Schedule) -> list[Execution]:
-    return list(Execution.objects.filter(schedule_id=own.id, status="completed"))

@@ -62,6 +62,9 @@ def test_the_proof_succeeds_and_says_what_every_schedule_did(
     assert found["demo: dead, given up each time"]["recovery"]["escalated"] >= 2 * 3
     assert found["demo: once, soon"]["fires"] == {"dispatched": 1}
     assert found["demo: steady, every second"]["start_latency_ms_p95"] > 0
+    planned = found["demo: an AI plans these calls"]
+    assert planned["executions"]["completed"] >= 2
+    assert planned["tiers"] == {"deterministic": planned["executions"]["completed"]}
 
 
 @pytest.mark.journey

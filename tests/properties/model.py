@@ -14,6 +14,8 @@ RETRIED: Final = frozenset({"transient", "timeout", "lost"})
 OUTCOMES: Final = {"timeout": "timeout", "lost": "lost"}
 ENDED: Final = frozenset({"completed", "failed", "cancelled"})
 UNSTARTED: Final = frozenset({"pending", "queued"})
+LIVE: Final = frozenset({"running", "waiting"})
+WAITS: Final = {"current_step": "waits for a person to approve its plan"}
 
 
 @dataclass(slots=True)
@@ -64,8 +66,8 @@ class Model:
 
     @property
     def tries(self) -> int:
-        """I3: attempts = error records + completed + cancelled while running + 1 if live."""
-        return len(self.errors) + self.completions + self.stops + (self.status == "running")
+        """I3: attempts = error records + completed + cancelled once begun + 1 if live."""
+        return len(self.errors) + self.completions + self.stops + (self.status in LIVE)
 
     def may_be_queued(self, *, recovery_runs: bool) -> bool:
         return self.status == "pending" and self.is_due and (recovery_runs or self.attempt == 0)
@@ -118,6 +120,35 @@ class Model:
         self.tell("handed_back")
         return True
 
+    def ask(self, token: UUID) -> bool:
+        if not self.is_held_by(token) or self.is_asked_to_stop:
+            return False
+        self._leave("waiting", "")
+        self.progress = {**self.progress, **WAITS}
+        self.tell("waiting")
+        return True
+
+    def approve(self) -> bool:
+        if self.status != "waiting":
+            return False
+        self.attempt -= 1
+        self._go("pending")
+        self._waits_no_more()
+        self.is_due = True
+        self.tell("approved")
+        return True
+
+    def refuse(self) -> bool:
+        if self.status != "waiting":
+            return False
+        self.errors.append(self.attempt)
+        self._waits_no_more()
+        self._end("failed", "rejected")
+        return True
+
+    def _waits_no_more(self) -> None:
+        self.progress = {name: one for name, one in self.progress.items() if name not in WAITS}
+
     def fail(self, token: UUID, error_class: str) -> bool:
         if not self.is_held_by(token):
             return False
@@ -146,6 +177,9 @@ class Model:
     def cancel(self) -> bool:
         if self.status in UNSTARTED:
             self._end("cancelled", "cancelled", named=False)
+        elif self.status == "waiting":
+            self.stops += 1
+            self._end("cancelled", "cancelled")
         elif self.status == "running":
             self.is_asked_to_stop = True
             self.tell("cancel_requested", named=False)

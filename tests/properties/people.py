@@ -1,16 +1,20 @@
-"""What people do by hand: cancel, release a lease, requeue, let go, make due, stop recovery."""
+"""What people do by hand: cancel, release, requeue, let go, approve, make due, stop recovery."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
 from typing import Final
+from uuid import UUID
 
-from errors_app import handling, rescuer
+from django.db import transaction
+
+from errors_app import handling, recovery, rescuer
 from errors_app.models import DeadLetter
-from executions_app import audit, lifecycle
+from errors_app.taxonomy import ErrorClass, HandlerError
+from executions_app import audit, clock, lifecycle, waiting
 from executions_app.models import Execution
-from executions_app.states import IllegalMove
+from executions_app.states import IllegalMove, LostRace, Outcome
 from tests.properties.machine import LedgerMachine
 
 RNG: Final = random.Random(7)
@@ -54,6 +58,32 @@ class People(LedgerMachine):
                 succeed=self.models[execution_id].discard(),
                 name="discard",
             )
+
+    def approve(self, chosen: Sequence[int], _number: int) -> None:
+        execution_id = self.one(chosen[0])
+        self.must(
+            lambda: waiting.go_on(execution_id),
+            succeed=self.models[execution_id].approve(),
+            or_raise=LostRace,
+            name="approve",
+        )
+
+    def refuse(self, chosen: Sequence[int], _number: int) -> None:
+        execution_id = self.one(chosen[0])
+        self.must(
+            lambda: self._refuse(execution_id),
+            succeed=self.models[execution_id].refuse(),
+            or_raise=LostRace,
+            name="refuse",
+        )
+
+    def _refuse(self, execution_id: UUID) -> None:
+        execution = Execution.objects.get(id=execution_id)
+        error = HandlerError("somebody said no", error_class=ErrorClass.PERMANENT)
+        by = audit.Actor("owner", self.owner_id)
+        with transaction.atomic():
+            now = clock.now()
+            recovery.refuse(execution, error, outcome=Outcome.REJECTED, actor=by, now=now)
 
     def _act(self, write: Callable[[], object], *, succeed: bool, name: str) -> None:
         self.must(write, succeed=succeed, or_raise=IllegalMove, name=name)

@@ -26,22 +26,21 @@ SAME_LIVES_EVERY_TIME: Final = settings(
     database=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
-LATE_WRITERS: Final = {"report", "complete", "fail", "stop", "hand_back"}
-TOO_LATE: Final = {"release", "cancel", "requeue", "discard"}
+LATE_WRITERS: Final = {"report", "complete", "fail", "stop", "hand_back", "ask"}
+TOO_LATE: Final = {"release", "cancel", "requeue", "discard", "approve", "refuse"}
 VERBS: Final = (
     *("create", "queue_due", "rescue", "draw"),
     *("unpublish", "publish_unsent", "publish_overdue"),
     *("claim_one", "claim_one", "claim_slice", "claim_slice"),
     *("report", "renew", "complete", "fail", "fail", "stop", "hand_back", "vanish"),
     *("release", "cancel", "requeue", "requeue", "discard", "discard"),
+    *("ask", "ask", "approve", "approve", "refuse"),
     *("make_due", "switch_recovery"),
 )
-NOT_YET: Final = ExecutionStatus.WAITING
 ARROWS: Final = {
     (source.value, target.value)
     for source, targets in TRANSITIONS[ExecutionStatus].items()
     for target in targets
-    if NOT_YET not in {source, target}
 }
 LIVES: Final = 16
 ACTS: Final = 60

@@ -31,7 +31,7 @@ MOVES: Final = {
     "execution:handed_back": ExecutionStatus.QUEUED,
 }
 OF_THE_RULES: Final = {
-    "I3 attempts that are not errors + completed + cancelled while running + live",
+    "I3 attempts that are not errors + completed + cancelled once begun + live",
     "I3 attempts that are not claims without hand-backs",
     "I3 a failed execution without its one open dead letter, or a dead letter of another",
 }

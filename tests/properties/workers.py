@@ -111,6 +111,15 @@ class Workers(LedgerMachine):
         )
 
     @of_a_claim
+    def ask(self, held: Claimed, _number: int) -> None:
+        """A person is to say yes before anything is done."""
+        self._write(
+            lambda: verbs.ask(held),
+            succeed=self.models[held.id].ask(held.lease_token),
+            name="ask",
+        )
+
+    @of_a_claim
     def vanish(self, held: Claimed, _number: int) -> None:
         """Its lease ends without a renewal; the claim stays among those of late writers."""
         rows.expire(held.id)

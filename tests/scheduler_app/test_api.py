@@ -526,6 +526,7 @@ def test_leases_are_listed_and_released_by_an_operator(operator: APIClient, owne
     ExecutionFactory.create(owner=owner)
 
     (lease,) = operator.get("/api/scheduler/locks").json()["results"]
+    assert operator.get(f"/api/scheduler/locks/{running.id}").json() == lease
     released = operator.delete(f"/api/scheduler/locks/{running.number}?note=stuck")
 
     assert (lease["execution_id"], lease["is_expired"]) == (str(running.id), False)
@@ -550,3 +551,4 @@ def test_a_lease_that_nobody_holds_is_not_there(operator: APIClient, owner: User
 
     for key in (queued.id, uuid4(), "nonsense", "7" * 40):
         assert operator.delete(f"/api/scheduler/locks/{key}").status_code == 404
+        assert operator.get(f"/api/scheduler/locks/{key}").status_code == 404

@@ -289,7 +289,7 @@ def test_the_overview_tells_that_proposals_wait_and_whose_idea_a_fire_is(
 
     assert f'this time <a href="/approvals/{decision.id}">' in page
     assert "for an answer" not in before
-    assert "1 proposal of the AI waits for an answer" in page
+    assert "1 question of the AI waits for an answer" in page
     assert "for an answer" not in text(browser_of(UserFactory.create()), "/")
 
 

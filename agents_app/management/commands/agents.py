@@ -1,4 +1,4 @@
-"""`manage.py agents`: who carries out cycles, how much room they have, whether they answer."""
+"""`manage.py agents`: who carries out cycles, their room, if they answer, what they are told."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from argparse import ArgumentParser
 from typing import Any
 
 from agents_app import health
+from agents_app.api.remarks import RemarkSerializer
 from agents_app.api.serializers import AgentSerializer
 from agents_app.clients import llm
 from agents_app.clients.llm import ModelError, ModelNotConfigured
 from agents_app.models import Agent
-from agents_app.objects import agents, defaults, drafts, standing, uses
+from agents_app.models_memory import MemoryKind
+from agents_app.objects import agents, defaults, drafts, remarks, standing, uses
+from agents_app.objects.drafts import Invalid
 from agents_app.objects.standing import Standing
 from executions_app import clock
 from executions_app.command_problems import CommandProblem, Exit
@@ -19,6 +22,7 @@ from executions_app.commands import (
     DoorCommand,
     Options,
     Verbs,
+    acting_user,
     actor,
     add_acting_user,
     add_common_options,
@@ -44,6 +48,22 @@ class Command(DoorCommand):
         testing = verbs.add("test", self.test, help_text="ask its model for next to nothing")
         testing.add_argument("agent", metavar="NAME|ID", help="which agent")
         add_acting_user(testing)
+        self._add_remarks(verbs)
+
+    def _add_remarks(self, verbs: Verbs) -> None:
+        listing = verbs.add("messages", self.messages, help_text="what one is told, by whom")
+        listing.add_argument("--limit", type=row_count, default=50, help="at most so many")
+        telling = verbs.add("message", self.message, help_text="tell one something")
+        for one in (listing, telling):
+            one.add_argument("agent", metavar="NAME|ID", help="which agent")
+            add_acting_user(one)
+        telling.add_argument("text", help="such as: prefer the cheaper endpoint at night")
+        telling.add_argument("--schedule", metavar="NAME|ID", help="about this one (default: all)")
+        telling.add_argument("--shared", action="store_true", help="about everybody's work")
+        telling.add_argument("--fact", action="store_true", help="it lasts, as a fact")
+        forgetting = verbs.add("forget", self.forget, help_text="take one back, by its id")
+        forgetting.add_argument("remark", metavar="ID", help="of `manage.py agents messages`")
+        add_acting_user(forgetting)
 
     def list_all(self, options: Options) -> Answer:
         defaults.ensure()
@@ -118,6 +138,49 @@ class Command(DoorCommand):
             f"JSON by {answer.mode}"
         )
         return Answer(document, text)
+
+    def messages(self, options: Options) -> Answer:
+        user, now = acting_user(options), clock.now()
+        rows = remarks.seen_by(user).filter(agent_id=agent_named(options["agent"]).agent.id)
+        found = list(rows.order_by("-id")[: options["limit"]])
+        shown = (
+            (
+                row.id,
+                row.kind,
+                row.author or "itself",
+                "everybody's" if row.owner_id is None else row.schedule_id,
+                moment(row.created_at, now=now),
+                one_line(row.text),
+            )
+            for row in found
+        )
+        columns = ("ID", "KIND", "FROM", "ABOUT", "WHEN", "TEXT")
+        text: Any = table(*columns, rows=shown) if found else "Nobody has told it anything yet"
+        return Answer(RemarkSerializer(found, many=True).data, text)
+
+    def message(self, options: Options) -> Answer:
+        agent, user = agent_named(options["agent"]).agent, acting_user(options)
+        kind = MemoryKind.FACT if options["fact"] else MemoryKind.MESSAGE
+        words = {
+            "text": options["text"],
+            "schedule_id": options["schedule"],
+            "shared": options["shared"],
+        }
+        try:
+            row = remarks.leave(agent.id, words, kind=kind, user=user)
+        except Invalid as error:
+            raise CommandProblem(str(error), "Correct that; nothing was told", Exit.USAGE) from None
+        told = f"{one_line(agent.name)} is told this from its next cycle on ({row.id})"
+        return Answer(dict(RemarkSerializer(row).data), told)
+
+    def forget(self, options: Options) -> Answer:
+        user, as_id = acting_user(options), as_uuid(options["remark"])
+        row = remarks.seen_by(user).filter(id=as_id).first() if as_id else None
+        if row is None:
+            todo = "`manage.py agents messages AGENT` shows what there is"
+            raise CommandProblem(f"There is no {options['remark']!r}", todo, Exit.NOT_FOUND)
+        remarks.remove(row.id, user=user)
+        return Answer({"id": str(row.id)}, "It is told in no further cycle")
 
 
 def agent_named(reference: str) -> Standing:

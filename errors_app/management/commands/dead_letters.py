@@ -125,7 +125,7 @@ def _chosen(options: Options) -> QuerySet[DeadLetter]:
     """The dead letters that the options of the list name, the newest first."""
     rows, schedule = DeadLetter.objects.order_by("-id"), options["schedule"]
     if schedule and as_uuid(schedule) is None:
-        rows, schedule = rows.filter(payload__snapshot__name=schedule), None
+        rows, schedule = history.letters_of(schedule).order_by("-id"), None
     words = {
         "handling": "all" if options["all"] else "open",
         "schedule_id": schedule,

@@ -5,13 +5,14 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Final
 
 from django.db.models import QuerySet
 from rich.console import Group
 
-from errors_app import handling
+from errors_app import handling, history
 from errors_app.commands import (
     add_parameters,
     edited,
@@ -37,8 +38,8 @@ from executions_app.commands import (
     row_count,
     table,
 )
-from executions_app.models import Execution, SystemState
-from executions_app.states import ExecutionStatus, RecoveryStatus
+from executions_app.models import SystemState
+from executions_app.states import RecoveryStatus
 from executions_app.wording import moment
 
 DECISIONS: Final[dict[str, tuple[Callable[..., ErrorRecord], str]]] = {
@@ -145,20 +146,19 @@ class Command(DoorCommand):
         act = partial(decide, actor=actor(options), note=options["note"], **edited(options))
         decided = [act(record) for record in chosen]
         said = "\n".join(f"{one.id} is {one_line(one.recovery_status)}" for one in decided)
-        for execution in _still_tried(decided):
-            at = moment(execution.due_at, now=clock.now())
-            said += f"\nExecution #{execution.number} is still to be tried, {at}: cancel it if not"
+        for number, at in _still_tried(decided):
+            when = moment(at, now=clock.now())
+            said += f"\nExecution #{number} is still to be tried, {when}: cancel it if not"
         return Answer([error_document(one) for one in decided], said)
 
 
-def _still_tried(decided: Sequence[ErrorRecord]) -> list[Execution]:
-    """What goes on although its error was closed: a decision about a record stops nothing."""
+def _still_tried(decided: Sequence[ErrorRecord]) -> list[tuple[int, datetime]]:
+    """What goes on although its error was closed, and when."""
     closed = (RecoveryStatus.RESOLVED, RecoveryStatus.IGNORED)
-    ids = [
-        one.execution_id for one in decided if one.execution_id and one.recovery_status in closed
-    ]
-    pending = Execution.objects.filter(id__in=ids, status=ExecutionStatus.PENDING)
-    return list(pending.order_by("id"))
+    found = history.outlooks(one for one in decided if one.recovery_status in closed)
+    return sorted(
+        {(one.number, one.tried_at) for one in found.values() if one.number and one.tried_at}
+    )
 
 
 def _chosen(options: Options) -> QuerySet[ErrorRecord]:

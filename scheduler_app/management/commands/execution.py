@@ -54,7 +54,11 @@ class Command(ScheduleCommand):
             ("show", self.show, "why it is where it is, and everything about it"),
             ("logs", self.logs, "its events, attempts and errors in order"),
             ("cancel", self.cancel, "never start it, or ask it to stop"),
-            ("retry", self.retry, "give a failed one a new budget, due at once"),
+            (
+                "retry",
+                self.retry,
+                "give a failed one a new budget, due at once; an agent's goes on from failed steps",
+            ),
         ):
             one = verbs.add(name, run, help_text=help_text)
             one.add_argument("execution", metavar="NUMBER|ID")

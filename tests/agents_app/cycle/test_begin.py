@@ -22,11 +22,11 @@ pytestmark = pytest.mark.django_db(transaction=True)
 CONFIG: dict[str, Any] = {"goal": "keep it warm", "endpoints": ["alpha"]}
 
 
-def queued() -> UUID:
+def queued(**config: Any) -> UUID:
     snapshot = {
         "name": "warm",
         "task_type": "agent",
-        "task_config": CONFIG,
+        "task_config": {**CONFIG, **config},
         "timeout_ms": 60_000,
         "retry_policy": {"max_retries": 3},
     }

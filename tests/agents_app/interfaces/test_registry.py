@@ -9,9 +9,10 @@ import pytest
 
 from agents_app.interfaces.registry import AgentRegistry, TaskAgentRegistry
 from agents_app.models import Agent
+from agents_app.objects import agents, standing
 from agents_app.selection import Requirements
 from executions_app import clock
-from tests.agents_app.agents import make_agent, make_busy
+from tests.agents_app.agents import make_agent, make_busy, make_provider
 
 pytestmark = pytest.mark.django_db
 registry: AgentRegistry = TaskAgentRegistry()
@@ -73,3 +74,18 @@ def test_the_optimal_agent_is_the_one_that_would_be_given_a_place() -> None:
     assert named is not None
     assert named.name == "stand-in"
     assert registry.find_optimal_agent(Requirements(agent="nobody")) is None
+
+
+@pytest.mark.parametrize("stand_ins", [4, 5])
+def test_as_many_providers_stand_in_for_one_for_who_looks_as_for_who_chooses(
+    stand_ins: int,
+) -> None:
+    provider = make_provider("up")
+    for number in range(stand_ins):
+        provider = make_provider(f"down {number}", fallback_provider=provider, enabled=False)
+    agent = make_agent("one", provider=provider)
+
+    (stands,) = standing.of(agents.with_use().filter(id=agent.id), now=clock.now())
+
+    is_shown = stands.state is standing.AgentState.AVAILABLE
+    assert (is_shown, registry.is_agent_available(agent.id)) == (stand_ins == 4, stand_ins == 4)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from agents_app.interfaces.service import (
+from functools import partial
+
+from agents_app.models import Tier
+from agents_app.planning import fallback, validation
+from agents_app.planning.context import Earlier
+from agents_app.planning.deciding import (
     Advised,
     AIAgentService,
     Planned,
     PlanRequest,
     ScheduleRequest,
 )
-from agents_app.models import Tier
-from agents_app.planning import fallback, validation
-from agents_app.planning.context import Earlier
-from agents_app.planning.contracts import Plan
 from agents_app.planning.fallback import Choice, FallbackConfig, Standby, Trouble
 from agents_app.planning.fallback_timing import Situation
+from agents_app.planning.job_context import EndpointFacts
 
 NOTHING_EARLIER = Earlier()
 
@@ -43,6 +45,7 @@ class FallbackService(AIAgentService):
             tier=Tier(chosen.tier),
             reason=chosen.reason,
             is_skipped=chosen.is_skipped,
+            trouble=self._trouble,
         )
 
     def schedule(self, request: ScheduleRequest) -> Advised:
@@ -55,22 +58,22 @@ class FallbackService(AIAgentService):
         return fallback.choose(self._trouble, self._situation, config=self._config, standby=standby)
 
     def _standby(self, request: PlanRequest) -> Standby:
-        def problems(plan: Plan) -> list[validation.Problem]:
-            return validation.plan_problems(plan, rights=request.rights, limits=request.limits)
-
+        """The plans that could be carried out without a model: of what is opened, as it is
+        registered, since what a model is told of it is shortened and without secrets.
+        """
         endpoints = [
-            one
-            for one in request.context.endpoints
-            if ("endpoint", one.name) in request.rights.open
+            EndpointFacts(name=one.name, critical=one.critical, parameters_schema=dict(one.schema))
+            for one in request.rights.open.values()
+            if one.target == "endpoint"
         ]
         return Standby(
             last_good=fallback.last_good_plan(
                 self._earlier.plans,
                 endpoints,
                 tools=request.rights.names("tool"),
-                check=problems,
+                check=partial(
+                    validation.plan_problems, rights=request.rights, limits=request.limits
+                ),
             ),
-            deterministic=fallback.deterministic_plan(
-                endpoints, parameters=request.context.job.parameters
-            ),
+            deterministic=fallback.deterministic_plan(endpoints, parameters=request.parameters),
         )

@@ -46,6 +46,10 @@ ONE: Final = f"{LIVE} AND c.execution_id = %(execution)s"
 STALLED: Final = f"""
 SELECT * FROM ({LIVE}) AS live WHERE seen_at < %(before)s ORDER BY seen_at, id LIMIT %(most)s
 """  # noqa: S608  constants
+STALLED_AMONG: Final = f"""
+SELECT * FROM ({LIVE} AND c.id = ANY(%(among)s)) AS live
+WHERE seen_at < %(before)s ORDER BY seen_at, id LIMIT %(most)s
+"""  # noqa: S608  constants
 TOLD: Final = """
 SELECT i.execution_id FROM unnest(%(executions)s::uuid[], %(since)s::timestamptz[])
     AS i(execution_id, since)
@@ -99,8 +103,8 @@ def stalled(now: datetime) -> list[Watched]:
     return _watched(STALLED, before=now - patience(), most=MOST)
 
 
-def tell_of_stalled(now: datetime) -> int:
-    """Have an event say of each stalled cycle that it is, once per silence; answers how many.
+def tell_of_stalled(now: datetime, *, among: Sequence[UUID]) -> int:
+    """Have an event say of each of these cycles that is stalled, once per silence: how many.
 
     Any number may call it at once: one does it.
     """
@@ -108,7 +112,8 @@ def tell_of_stalled(now: datetime) -> int:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK_KEY])
         if not cursor.fetchone()[0]:
             return 0
-        found = stalled(now)
+        words = {"before": now - patience(), "most": MOST, "among": list(among)}
+        found = _watched(STALLED_AMONG, **words)
         told = _told(found) if found else set()
         new = [_event(one, now) for one in found if one.execution_id not in told]
         events.emit(new)

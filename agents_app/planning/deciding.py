@@ -7,23 +7,41 @@ those of the schedule. A model that gives neither raises NoModel; what stands in
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pydantic import JsonValue
 
 from agents_app.models import Tier
 from agents_app.planning.authority import Rights
 from agents_app.planning.contracts import Advice, Plan, TaskAnalysis
+from agents_app.planning.fallback import Trouble
 from agents_app.planning.job_context import Bounds, JobContext
 from agents_app.planning.validation import AdviceLimits, PlanLimits
+from executions_app.states import SchedulerException
+
+
+class NoModel(SchedulerException):
+    """Nobody gave an answer that can be used; the cycle goes on without."""
+
+    def __init__(self, trouble: Trouble, reason: str) -> None:
+        super().__init__(reason)
+        self.trouble, self.reason = trouble, reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanRequest:
-    """What a plan is to be made of, and what it may name."""
+    """What a plan is to be made of, and what it may name.
+
+    `parameters`: of the execution, as calls without a model get them; a model is told only what
+    `context` says of them.
+    """
 
     context: JobContext
     rights: Rights
     limits: PlanLimits
     bounds: Bounds
+    parameters: Mapping[str, JsonValue] = field(default_factory=dict)
     analysis: TaskAnalysis | None = None
 
 
@@ -43,6 +61,7 @@ class Planned:
     """A plan and who made it; `reason` says why that is not the model, if it is not.
 
     Without a plan nothing is called: on purpose (`is_skipped`), or as there is nothing to call.
+    `trouble`: what is the matter with the model, where it was not a model that planned.
     """
 
     plan: Plan | None
@@ -50,6 +69,7 @@ class Planned:
     reason: str = ""
     notes: tuple[str, ...] = ()
     is_skipped: bool = False
+    trouble: Trouble | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

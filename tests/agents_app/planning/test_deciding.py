@@ -13,16 +13,17 @@ import pytest
 from agents_app.agent_config import AgentConfig
 from agents_app.clients import llm_form
 from agents_app.cycle.keeping import Work
-from agents_app.cycle.thinking import NoModel, Thinker, Thought
-from agents_app.interfaces.fallback_service import FallbackService
-from agents_app.interfaces.model_service import ModelService
-from agents_app.interfaces.service import AIAgentService, PlanRequest, ScheduleRequest
+from agents_app.cycle.thinking import Thinker
 from agents_app.models import CycleStage, Tier
 from agents_app.models_cycles import Phase
 from agents_app.planning import authority, validation
 from agents_app.planning.authority import Offer
 from agents_app.planning.context import Earlier
 from agents_app.planning.contracts import Plan, PlanStep
+from agents_app.planning.deciding import AIAgentService, NoModel, PlanRequest, ScheduleRequest
+from agents_app.planning.deciding_by_fallback import FallbackService
+from agents_app.planning.deciding_by_ladder import LadderService
+from agents_app.planning.deciding_by_model import ModelService, Thought
 from agents_app.planning.fallback import FallbackConfig, Trouble
 from agents_app.planning.fallback_timing import Situation
 from agents_app.planning.job_context import EndpointFacts, Job, JobContext, Limits
@@ -141,13 +142,18 @@ def thinker_at(server: ModelServer) -> Thinker:
     return Thinker(cycle, AgentConfig(goal="keep it warm", endpoints=["warm-eu"]), work)
 
 
-@pytest.fixture(params=["model", "server", "fallback"])
+@pytest.fixture(params=["model", "server", "fallback", "ladder"])
 def make(request: pytest.FixtureRequest) -> Callable[[], AIAgentService]:
     if request.param == "server":
         request.getfixturevalue("transactional_db")
         found: Callable[[], AIAgentService] = request.getfixturevalue("by_a_real_server")
         return found
-    return by_model if request.param == "model" else by_fallback
+    ways: dict[str, Callable[[], AIAgentService]] = {
+        "model": by_model,
+        "fallback": by_fallback,
+        "ladder": lambda: by_ladder(by_model())[0],
+    }
+    return ways[request.param]
 
 
 def test_both_plan_what_may_be_called_and_advise_within_the_limits(
@@ -218,6 +224,66 @@ def test_the_last_good_plan_stands_in_before_the_declared_order() -> None:
     assert (last_good.plan, last_good.tier) == (good, Tier.LAST_GOOD)
     assert declared.tier is Tier.DETERMINISTIC
     assert declared.reason == "the model cannot be reached"
+
+
+def test_a_call_without_a_model_is_made_as_it_is_registered() -> None:
+    token = {"type": "string", "default": "of-the-registration"}
+    schema = {"type": "object", "properties": {"token": token, "region": {"type": "string"}}}
+    offer = Offer(target="endpoint", name="warm-us", schema=schema, critical=True)
+    rights = authority.grant([offer], endpoints=["warm-us"], tools=[], agent_tools=[])
+    told = JobContext(
+        job=Job(name="warm", goal="keep it warm", parameters={"region": "[scrubbed]"}),
+        now=NOW,
+        endpoints=(EndpointFacts(name="warm-us", parameters_schema={"properties": {}}),),
+    )
+
+    planned = by_fallback().plan(
+        PlanRequest(
+            context=told,
+            rights=rights,
+            limits=PLANNING.limits,
+            bounds=BOUNDS,
+            parameters={"region": "us", "unknown": 1},
+        )
+    )
+
+    assert planned.plan is not None
+    (step,) = planned.plan.steps
+    assert step.parameters == {"token": "of-the-registration", "region": "us"}
+    assert step.critical
+
+
+def by_ladder(model: AIAgentService) -> tuple[LadderService, list[Trouble]]:
+    asked: list[Trouble] = []
+
+    def stand_in(trouble: Trouble) -> AIAgentService:
+        asked.append(trouble)
+        return by_fallback(trouble)
+
+    return LadderService(model, stand_in=stand_in), asked
+
+
+def test_where_the_model_decides_nobody_stands_in_for_it() -> None:
+    ladder, asked = by_ladder(by_model())
+
+    planned, advised = ladder.plan(PLANNING), ladder.schedule(SCHEDULING)
+
+    assert (planned.tier, planned.reason, planned.trouble) == (Tier.MODEL, "", None)
+    assert (advised.source, advised.notes) == ("model", ())
+    assert asked == []
+
+
+def test_where_it_does_not_what_stands_in_does_and_says_why() -> None:
+    ladder, asked = by_ladder(ModelService(Scripted()))
+
+    planned, advised = ladder.plan(PLANNING), ladder.schedule(SCHEDULING)
+
+    assert (planned.tier, planned.trouble) == (Tier.DETERMINISTIC, Trouble.DOWN)
+    assert planned.reason == "the model cannot be reached: nobody answers"
+    assert planned.notes == ()
+    assert advised.source == "fallback:interval"
+    assert advised.notes == ("The model did not say when to run next: nobody answers",)
+    assert asked == [Trouble.DOWN, Trouble.DOWN]
 
 
 def test_an_endpoint_that_may_not_be_called_is_in_no_plan_that_stands_in() -> None:

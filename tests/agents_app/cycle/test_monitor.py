@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from agents_app.interfaces import monitor
+from agents_app.cycle import monitor
 from agents_app.models import Cycle, CycleStage, CycleStatus
 from config.env import env
 from executions_app import clock, ids
@@ -77,7 +77,7 @@ def test_a_stalled_cycle_is_told_of_once_per_silence() -> None:
     step(cycle, status="completed")
     now = clock.now()
 
-    told = [monitor.tell_of_stalled(now), monitor.tell_of_stalled(now)]
+    told = [monitor.tell_of_stalled(now, among=[cycle.id]) for _ in range(2)]
 
     assert told == [1, 0]
     (event,) = Event.objects.filter(type="agent:stalled")
@@ -88,7 +88,8 @@ def test_a_stalled_cycle_is_told_of_once_per_silence() -> None:
     assert event.data["silent_seconds"] == (5 * LEASE).total_seconds()
 
     Event.objects.update(created_at=now - 6 * LEASE)  # of an earlier silence
-    assert monitor.tell_of_stalled(now) == 1
+    assert monitor.tell_of_stalled(now, among=[uuid4()]) == 0
+    assert monitor.tell_of_stalled(now, among=[cycle.id]) == 1
 
 
 def test_how_a_cycle_is_doing_is_said_by_its_execution() -> None:

@@ -1,28 +1,38 @@
-"""A model plans an execution, and says when it runs next: asked through the cycle's `Thinker`."""
+"""A model plans an execution, and says when it runs next: asked through whatever `Thinks`."""
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol
+from dataclasses import dataclass
+from typing import Any, Final, Generic, Protocol, TypeVar
 
-from agents_app.cycle.thinking import Thought
-from agents_app.interfaces.service import (
+from agents_app.models import Tier
+from agents_app.models_cycles import Phase
+from agents_app.planning import prompts
+from agents_app.planning.deciding import (
     Advised,
     AIAgentService,
     Planned,
     PlanRequest,
     ScheduleRequest,
 )
-from agents_app.models import Tier
-from agents_app.models_cycles import Phase
-from agents_app.planning import prompts
 from agents_app.planning.judging import AdviceContract, Contract, PlanContract
 from agents_app.planning.prompts import Material, Rendered
 
 SOURCE: Final = "model"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thought(Generic[T]):
+    """A usable answer; `tier` says whether the first provider gave it."""
+
+    value: T
+    tier: Tier
+    notes: tuple[str, ...] = ()
 
 
 class Thinks(Protocol):
-    """Asks a model for what a contract says; raises NoModel. `Thinker` is one."""
+    """Asks a model for what a contract says; raises NoModel. The `Thinker` of a cycle is one."""
 
     def think(self, contract: Contract[Any], rendered: Rendered, *, phase: Phase) -> Thought[Any]:
         """A usable answer, and who gave it."""

@@ -1,0 +1,80 @@
+"""Who plans and advises in a cycle: its model, and what stands in for it, in this order.
+
+Both stages that decide come here, so there is one way down from a model to what does without one.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from agents_app import tiers
+from agents_app.agent_config import AgentConfig
+from agents_app.cycle.keeping import Work
+from agents_app.cycle.thinking import Thinker
+from agents_app.models import Cycle
+from agents_app.models_cycles import Phase
+from agents_app.planning import context as contexts
+from agents_app.planning import fallback_timing
+from agents_app.planning.deciding import AIAgentService, NoModel
+from agents_app.planning.deciding_by_fallback import FallbackService
+from agents_app.planning.deciding_by_ladder import LadderService
+from agents_app.planning.deciding_by_model import ModelService, Thinks, Thought
+from agents_app.planning.fallback import FallbackConfig, Trouble
+from agents_app.planning.fallback_timing import PastOutcome
+from agents_app.planning.job_context import JobContext
+from agents_app.planning.judging import Contract
+from agents_app.planning.prompts import Rendered
+
+
+class Unasked:
+    """The model of a cycle that it did not plan: it is not asked for anything else either."""
+
+    def __init__(self, cycle: Cycle) -> None:
+        self._trouble = Trouble(cycle.trouble or Trouble.DOWN)
+        self._reason = cycle.tier_reason
+
+    def think(self, contract: Contract[Any], rendered: Rendered, *, phase: Phase) -> Thought[Any]:
+        """Raises NoModel, for what was the matter when the plan was made."""
+        del contract, rendered, phase
+        raise NoModel(self._trouble, self._reason)
+
+
+def after_plan(cycle: Cycle, config: AgentConfig, work: Work) -> Thinks:
+    """Who thinks in the stages after the plan: whoever made it, if that was a model."""
+    return Thinker(cycle, config, work) if cycle.tier in tiers.BY_A_MODEL else Unasked(cycle)
+
+
+def of(
+    cycle: Cycle,
+    config: AgentConfig,
+    thinker: Thinks,
+    *,
+    context: JobContext,
+    this: PastOutcome | None = None,
+) -> AIAgentService:
+    """Whoever decides for a cycle, by all that is known when it is asked.
+
+    `this`: how the run at hand has gone, once it has.
+    """
+    stand_in = partial(_stand_in, cycle=cycle, config=config, context=context, this=this)
+    return LadderService(ModelService(thinker), stand_in=stand_in)
+
+
+def _stand_in(
+    trouble: Trouble,
+    *,
+    cycle: Cycle,
+    config: AgentConfig,
+    context: JobContext,
+    this: PastOutcome | None,
+) -> FallbackService:
+    earlier = contexts.earlier(cycle)
+    return FallbackService(
+        trouble,
+        situation=fallback_timing.situation(
+            context, this=this, last_interval_ms=earlier.interval_ms
+        ),
+        config=FallbackConfig(timing=config.fallback, when_spent=config.budget.when_spent),
+        earlier=earlier,
+    )

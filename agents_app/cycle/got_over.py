@@ -1,0 +1,54 @@
+"""What a cycle got over: a model without a usable answer leaves an error record, and no failure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from django.db import transaction
+
+from agents_app import connections
+from agents_app.clients.llm_errors import ModelNotConfigured
+from agents_app.cycle import rows
+from agents_app.models import Cycle
+from agents_app.models_cycles import Phase
+from agents_app.planning.deciding import NoModel
+from agents_app.planning.malformed import MalformedResponseError
+from errors_app import recording
+from errors_app.taxonomy import HandlerError
+from executions_app import events, leases
+
+NOTE: Final = "The cycle went on without this answer; its tier and notes say how"
+
+
+@contextmanager
+def noted(cycle: Cycle, *, phase: Phase) -> Iterator[dict[str, HandlerError]]:
+    """For who asks providers in a phase: what they put in, by provider, is kept.
+
+    Also if nobody had an answer in the end, but not if the execution itself is to end.
+    """
+    failed: dict[str, HandlerError] = {}
+    try:
+        yield failed
+    except NoModel:
+        _keep(cycle, list(failed.values()), phase=phase)
+        raise
+    _keep(cycle, list(failed.values()), phase=phase)
+
+
+def _keep(cycle: Cycle, errors: Sequence[HandlerError], *, phase: Phase) -> None:
+    """Once per execution and phase; of several that one which answered, but nothing of use.
+
+    That nobody has set up a model is no error. Who does not hold the execution writes nothing.
+    """
+    told = [one for one in errors if not isinstance(one, ModelNotConfigured)]
+    if not told:
+        return
+    error = next((one for one in told if isinstance(one, MalformedResponseError)), told[0])
+    with connections.turn(), transaction.atomic():
+        locked = rows.lock(cycle.id)  # so that one at a time looks whether it is kept already
+        held = leases.held(cycle.execution_id, cycle.token)
+        if held is not None and locked.token == cycle.token:
+            recording.record_survived(held, error, part=phase.value, note=NOTE)
+    events.announce()
