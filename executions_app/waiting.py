@@ -41,13 +41,15 @@ WITH held AS (
 })
 SELECT attempt, expires_at, now() FROM moved
 """  # noqa: S608  composed of constants of this package only, like all that follow
-# It asks for room under its limits again: while it waited, others had its place.
+# It asks for room under its limits again: while it waited, others had its place. It did begin in
+# time, so what was to begin by some instant is not expired by it any more.
 GO_ON: Final = f"""
 WITH free AS (
     SELECT id FROM task_executions WHERE id = %s AND status = 'waiting' FOR UPDATE
 ), moved AS (
     UPDATE task_executions e SET status = 'pending', attempt = e.attempt - 1, due_at = now(),
-        held_by = '', updated_at = now(), progress = e.progress - 'current_step'
+        held_by = '', expires_at = NULL, updated_at = now(),
+        progress = e.progress - 'current_step'
     FROM free WHERE e.id = free.id
     RETURNING e.*
 ), told AS ({

@@ -130,7 +130,9 @@ def put_off(waiting: Mapping[UUID, UUID | None]) -> set[UUID]:
     concerned = {id_: one for id_, one in waiting.items() if one is not None and one in found}
     if not concerned:
         return set()
-    asking = Execution.objects.filter(id__in=concerned, attempt=0, trigger__in=ASK_FOR_WINDOWS)
+    asking = Execution.objects.filter(
+        id__in=concerned, attempt=0, started_at=None, trigger__in=ASK_FOR_WINDOWS
+    )
     rows = {id_: concerned[id_] for id_ in asking.values_list("id", flat=True)}
     return _wait_for_openings(rows, now=clock.now())
 

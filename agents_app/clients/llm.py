@@ -100,6 +100,7 @@ class _Conversation:
     def answer(self) -> Answer:
         """The answer, after as many requests as it takes; raises what the last one failed of."""
         while True:
+            connections.let_go()  # nothing is held while a model thinks
             heard = llm_request.send(self._question, self._form, access=self._access)
             spent = llm_rows.spent_on(heard, self._question, self._form)
             self._spent.append(spent)

@@ -9,24 +9,27 @@ by the states seen, so of two answers one counts, and a process that dies in it 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 
+from agents_app.agent_config import AgentConfig
 from agents_app.cycle import approval_rows, frozen, holder, places, rows, telling
 from agents_app.models import Cycle, CycleStatus, PlanApproval
 from config.env import env
 from errors_app import recovery
 from errors_app.taxonomy import ErrorClass, HandlerError
-from executions_app import audit, clock, events, ids, waiting
+from executions_app import audit, clock, events, ids, leases, waiting
 from executions_app.audit import Actor
 from executions_app.database_errors import is_away
 from executions_app.ledger import Claimed
 from executions_app.models import Execution, Step
 from executions_app.states import (
+    ACTIVE,
     ApprovalStatus,
     LostRace,
     Outcome,
@@ -39,6 +42,7 @@ from executions_app.wording import iso
 
 MOST_AT_ONCE: Final = 100
 NEVER, UNSAFE = "never", "unsafe"
+LEAST: Final = timedelta(minutes=1)  # nobody is asked what cannot be answered
 NOBODY: Final = "nobody answered in time"
 
 logger = logging.getLogger(__name__)
@@ -70,17 +74,17 @@ class PlanExpired(NotApproved):
 def ask(cycle: Cycle, held: Claimed) -> bool:
     """In the transaction that ends the plan stage: whether the cycle waits for a person now.
 
-    It does not if nobody wants to be asked, or if its execution was asked to stop meanwhile.
+    It does not if nobody wants to be asked, or if its execution was asked to stop meanwhile. Raises
+    LostRace if this cycle does not hold it any more: then there is no plan either.
     """
-    asked_for = holder.config_of(held).approve_plan
-    if asked_for == NEVER:
-        return False
+    config = holder.config_of(held)
     found = frozen.steps(cycle.execution_id)
-    risks = frozen.risks(found)
-    if not found or (asked_for == UNSAFE and not risks):
+    if not _is_wanted(config, found):
         return False
     asked = waiting.ask(held)
     if asked is None:
+        if leases.held(cycle.execution_id, cycle.token) is None:
+            raise LostRace("This execution is another's, or over", id=cycle.execution_id)
         return False
     rows.move(cycle, status=CycleStatus.WAITING)
     approval_rows.insert(
@@ -90,13 +94,19 @@ def ask(cycle: Cycle, held: Claimed) -> bool:
             execution_id=cycle.execution_id,
             schedule_id=cycle.schedule_id,
             owner_id=cycle.owner_id,
-            asked_for=asked_for,
+            asked_for=config.approve_plan,
             plan_hash=frozen.fingerprint(found, concurrency=cycle.concurrency),
-            risks=risks,
+            risks=frozen.risks(found),
             expires_at=_until(asked),
         )
     )
     return True
+
+
+def _is_wanted(config: AgentConfig, found: Sequence[Step]) -> bool:
+    if config.approve_plan == NEVER or not found:
+        return False
+    return config.approve_plan != UNSAFE or bool(frozen.risks(found))
 
 
 def let_go(cycle: Cycle) -> None:
@@ -109,7 +119,7 @@ def _until(asked: Asked) -> datetime:
     until = asked.at + timedelta(seconds=env.plan_approval_seconds)
     if asked.expires_at is None or asked.attempt > 1:
         return until
-    return min(until, asked.expires_at)
+    return min(until, max(asked.expires_at, asked.at + LEAST))
 
 
 def approve(approval: PlanApproval, *, plan_hash: str, actor: Actor) -> PlanApproval:
@@ -161,6 +171,7 @@ def _expired(approval: PlanApproval) -> bool:
                 approval, ApprovalStatus.EXPIRED, actor=audit.SYSTEM, now=now, reason=NOBODY
             )
     except SchedulerException:  # somebody answered, or it was cancelled
+        _tidy(approval.execution_id)
         return False
     except Exception as error:
         if is_away(error):
@@ -171,9 +182,23 @@ def _expired(approval: PlanApproval) -> bool:
     return True
 
 
+def _tidy(execution_id: UUID) -> None:
+    """Nobody is asked about an execution that has ended, whoever has ended it."""
+    with transaction.atomic():
+        withdraw([execution_id])
+        if not Execution.objects.filter(id=execution_id, status__in=ACTIVE).exists():
+            approval_rows.withdraw([execution_id])
+
+
 def withdraw(execution_ids: Iterable[UUID]) -> None:
-    """In the caller's transaction: of executions that ended, what waits or is approved waits on."""
-    left = Cycle.objects.filter(execution_id__in=list(execution_ids), status=CycleStatus.WAITING)
+    """In the caller's transaction: of executions that have ended nobody is asked any more.
+
+    One that ended and was requeued since may wait again, and goes on doing so.
+    """
+    active = Execution.objects.filter(id=OuterRef("execution_id"), status__in=ACTIVE)
+    left = Cycle.objects.filter(
+        ~Exists(active), execution_id__in=list(execution_ids), status=CycleStatus.WAITING
+    )
     found = list(left.order_by("id").select_for_update())
     for cycle in found:
         if rows.close_waiting(cycle, CycleStatus.CANCELLED):
@@ -182,10 +207,16 @@ def withdraw(execution_ids: Iterable[UUID]) -> None:
         approval_rows.withdraw(one.execution_id for one in found)
 
 
-def check_approved(cycle: Cycle) -> None:
-    """Raise NotApproved unless what was asked about the plan of this cycle was answered by yes."""
+def check_approved(cycle: Cycle, config: AgentConfig) -> None:
+    """Raise NotApproved unless a person said yes to the plan of this cycle, or need not be asked.
+
+    That nobody was asked happens: its execution was asked to stop while the plan was made.
+    """
     latest = approval_rows.latest(cycle.execution_id)
-    if latest is not None and latest.status != ApprovalStatus.APPROVED:
+    if latest is None:
+        if _is_wanted(config, frozen.steps(cycle.execution_id)):
+            raise NotApproved("Nobody was asked about the plan of this execution; start a new one")
+    elif latest.status != ApprovalStatus.APPROVED:
         raise NotApproved(f"The plan of this execution is {latest.status}; nothing is carried out")
 
 

@@ -38,7 +38,7 @@ def begin(held: Claimed, config: AgentConfig) -> None:
             cycle = _new(held, config, queue=queue, now=now, deadline=deadline)
             rows.insert(cycle)
         else:
-            approving.check_approved(cycle)
+            approving.check_approved(cycle, config)
             steps.plan_again(held.id)
             rows.take_over(cycle, token=held.lease_token, deadline=deadline, seen=_seen(held))
         has_place = places.take(cycle, config)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.db import InterfaceError, OperationalError
+
 from agents_app import calling, connections, tools
 from agents_app.cycle import holder
 from agents_app.cycle.keeping import Work
@@ -27,7 +29,8 @@ def make(cycle: Cycle, held: HeldStep, work: Work) -> End:
             )
         )
         return End(StepStatus.COMPLETED, result=called.as_json())
-    config = holder.config_of(holder.of(cycle))
+    allowed = frozenset(holder.config_of(holder.of(cycle)).tools) & _tools_of(cycle)
+    connections.let_go()
     ran = tools.run(
         held.name,
         parameters,
@@ -38,7 +41,7 @@ def make(cycle: Cycle, held: HeldStep, work: Work) -> End:
             deadline=work.ends_at,
             schedule_id=cycle.schedule_id,
             agent_id=cycle.agent_id,
-            allowed=frozenset(config.tools) & _tools_of(cycle),
+            allowed=allowed,
             check=work.check,
         ),
     )
@@ -50,6 +53,12 @@ def _check_enabled(held: HeldStep) -> None:
     known = Endpoint.objects.filter(id=held.config["endpoint"]["id"], enabled=True)
     try:
         is_enabled = known.exists()
+    except (OperationalError, InterfaceError) as error:
+        raise HandlerError(
+            f"{held.name!r} was not called: the database is away ({error})",
+            error_class=ErrorClass.TRANSIENT,
+            may_repeat=True,
+        ) from error
     finally:
         connections.let_go()
     if not is_enabled:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 
 from agents_app import connections
 from agents_app.clients.llm_errors import ModelNotConfigured
@@ -18,6 +19,8 @@ from agents_app.planning.malformed import MalformedResponseError
 from errors_app import recording
 from errors_app.taxonomy import HandlerError
 from executions_app import events, leases
+
+logger = logging.getLogger(__name__)
 
 NOTE: Final = "The cycle went on without this answer; its tier and notes say how"
 
@@ -46,6 +49,13 @@ def _keep(cycle: Cycle, errors: Sequence[HandlerError], *, phase: Phase) -> None
     if not told:
         return
     error = next((one for one in told if isinstance(one, MalformedResponseError)), told[0])
+    try:
+        _record(cycle, error, phase=phase)
+    except (OperationalError, InterfaceError) as away:
+        logger.warning("What cycle %s got over is not recorded: %s", cycle.id, away)
+
+
+def _record(cycle: Cycle, error: HandlerError, *, phase: Phase) -> None:
     with connections.turn(), transaction.atomic():
         locked = rows.lock(cycle.id)  # so that one at a time looks whether it is kept already
         held = leases.held(cycle.execution_id, cycle.token)

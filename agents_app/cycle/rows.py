@@ -37,6 +37,12 @@ RETURNING stage_token
 """
 # What only a stage reads: whoever moves steps reads the row for each of them.
 LARGE: Final = ("context", "analysis", "plan")
+SMALL: Final = ", ".join(
+    str(one.column)
+    for one in Cycle._meta.concrete_fields  # noqa: SLF001  Django's documented API
+    if one.name not in LARGE
+)
+SHARE: Final = f"SELECT {SMALL} FROM cycles WHERE id = %s FOR SHARE"  # noqa: S608  own columns
 
 
 def insert(cycle: Cycle) -> None:
@@ -60,6 +66,17 @@ def find(cycle_id: UUID) -> Cycle:
 def lock(cycle_id: UUID) -> Cycle:
     """In the caller's transaction: nobody else moves this cycle or its steps; raises LostRace."""
     found = Cycle.objects.select_for_update().filter(id=cycle_id).defer(*LARGE).first()
+    if found is None:
+        raise LostRace("There is no such cycle", cycle_id=cycle_id)
+    return found
+
+
+def share(cycle_id: UUID) -> Cycle:
+    """The same, but others may hold it so at the same time: for whoever moves one step of it only.
+
+    The steps of a wave begin beside each other, and not one after the other.
+    """
+    found = next(iter(Cycle.objects.raw(SHARE, [cycle_id])), None)
     if found is None:
         raise LostRace("There is no such cycle", cycle_id=cycle_id)
     return found

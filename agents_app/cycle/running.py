@@ -63,7 +63,7 @@ def run_step(cycle_id: UUID, step_id: UUID) -> None:
 
 def _claim(cycle_id: UUID, step_id: UUID) -> tuple[Cycle, HeldStep] | None:
     with connections.turn(), transaction.atomic():
-        cycle = rows.lock(cycle_id)
+        cycle = rows.share(cycle_id)
         if cycle.status != CycleStatus.RUNNING or cycle.stage != CycleStage.EXECUTE:
             return None
         held = steps.claim(step_id, cycle_token=cycle.token, worker_id=runner.worker_id())

@@ -1,6 +1,6 @@
 """When a cycle is looked at: a beat reads what is due, not what runs.
 
-Cycles that have ended are looked at by nobody, so they get no instant.
+Cycles that have ended are looked at by nobody, so they get no instant, unless steps are left.
 """
 
 from django.db import migrations, models
@@ -21,7 +21,13 @@ class Migration(migrations.Migration):
             field=models.DateTimeField(help_text=HELP, null=True),
         ),
         migrations.RunSQL(
-            "UPDATE cycles SET look_at = now() WHERE status = 'running'", migrations.RunSQL.noop
+            """
+            UPDATE cycles SET look_at = now()
+            WHERE status = 'running' OR execution_id IN (
+                SELECT execution_id FROM execution_steps WHERE status IN ('queued', 'running')
+            )
+            """,
+            migrations.RunSQL.noop,
         ),
         migrations.AlterField(
             model_name="cycle",

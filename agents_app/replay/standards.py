@@ -29,6 +29,7 @@ NOT_KEPT: Final = (
     "what the answers were checked against is not stored with this cycle: instead it is taken from "
     "its context, and the limits from today's settings"
 )
+PARTS_OF_AN_OFFER: Final = 3
 NO_SCHEMA_KEPT: Final = (
     "the parameter schema of {0} has changed since: parameters are checked against what the model "
     "was told of the old one"
@@ -153,7 +154,8 @@ def _rights_of(
     told = _told(recorded).open
     opened: dict[Called, Offer] = {}
     notes = []
-    for target, name, mark in kept.get("open", ()):
+    whole = [one for one in kept.get("open", ()) if len(one) == PARTS_OF_AN_OFFER]
+    for target, name, mark in whole:  # of a long list the end may be cut
         called = (cast(Target, target), str(name))
         offer = told.get(called) or Offer(target=called[0], name=called[1])
         schema = known.schema(called)

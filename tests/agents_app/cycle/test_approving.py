@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import IntegrityError, connection
+from django.db import IntegrityError, connection, transaction
 
 from agents_app import selection
 from agents_app.cycle import approving, ending, frozen, monitor, running, stages, watchdog
@@ -395,6 +395,74 @@ def test_a_plan_that_nobody_said_yes_to_is_carried_out_by_nobody(user: User) -> 
         goes_on(approval)
 
     assert steps_of(approval) == ["cancelled"] * 2
+
+
+def test_a_plan_that_is_made_too_late_is_no_plan(user: User) -> None:
+    """Its execution was given to another attempt meanwhile: that one plans, and asks."""
+    cycle = asked.begun(asked.queued(user))
+    Execution.objects.filter(id=cycle.execution_id).update(status="pending", lease_token=None)
+
+    stages.run_stage(cycle.id)
+
+    cycle.refresh_from_db()
+    assert (cycle.tier, cycle.stage) == ("", "plan")
+    assert not Step.objects.filter(execution_id=cycle.execution_id).exists()
+    assert not PlanApproval.objects.exists()
+
+
+def test_a_plan_that_nobody_was_asked_about_is_carried_out_by_nobody(user: User) -> None:
+    approval = asked.waiting(user)
+    PlanApproval.objects.all().delete()
+    Cycle.objects.filter(id=approval.cycle_id).update(status="failed")
+    ended = Execution.objects.filter(id=approval.execution_id)
+    ended.update(status="failed", completed_at=clock.now())
+    lifecycle.requeue([approval.execution_id], budget=3)
+
+    with pytest.raises(approving.NotApproved, match="Nobody was asked"):
+        goes_on(approval)
+
+
+def test_an_outcome_of_before_withdraws_no_later_question(user: User) -> None:
+    """A requeue came before the outcome of the first end was drawn, and its plan waits now."""
+    approval = asked.waiting(user)
+
+    with transaction.atomic():
+        approving.withdraw([approval.execution_id])
+
+    approval.refresh_from_db()
+    assert (approval.status, cycle_of(approval).status) == ("waiting", "waiting")
+
+
+def test_a_question_that_was_left_behind_is_closed_and_holds_up_no_other(user: User) -> None:
+    left, other = asked.waiting(user), asked.waiting(user)
+    ended = Execution.objects.filter(id=left.execution_id)
+    ended.update(status="cancelled", completed_at=clock.now())
+    for one in (left, other):
+        late(one)
+
+    assert approving.expire() == 1
+
+    left.refresh_from_db()
+    other.refresh_from_db()
+    assert (left.status, cycle_of(left).status, other.status) == (
+        "withdrawn",
+        "cancelled",
+        "expired",
+    )
+
+
+def test_nobody_is_asked_what_cannot_be_answered_in_time(user: User) -> None:
+    """Planning took longer than the time within which the execution was to begin."""
+    execution_id = asked.queued(user, expires_at=clock.now() + timedelta(seconds=30))
+    cycle = asked.begun(execution_id)
+    Execution.objects.filter(id=execution_id).update(expires_at=clock.now())
+
+    stages.run_stage(cycle.id)
+
+    approval = PlanApproval.objects.get()
+    assert approval.expires_at - clock.now() > timedelta(seconds=50)
+    approve(approval, user=user)
+    assert execution_of(approval).expires_at is None
 
 
 def test_rejections_with_different_words_are_likes_of_each_other(user: User) -> None:
