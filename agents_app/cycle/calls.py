@@ -15,13 +15,12 @@ from executions_app.steps import End, HeldStep
 
 def make(cycle: Cycle, held: HeldStep, work: Work) -> End:
     """Make the call; raises HandlerError if it failed, and what `work.check` raises."""
-    parameters = held.config.get("parameters", {})
     if held.config["target"] == "endpoint":
         _check_enabled(held)
         called = calling.call(
             calling.Call(
                 endpoint=held.config["endpoint"],
-                parameters=parameters,
+                parameters=held.config.get("parameters", {}),
                 step_id=held.id,
                 correlation_id=str(cycle.execution_id),
                 deadline=work.ends_at,
@@ -29,11 +28,15 @@ def make(cycle: Cycle, held: HeldStep, work: Work) -> End:
             )
         )
         return End(StepStatus.COMPLETED, result=called.as_json())
+    return End(StepStatus.COMPLETED, result=_run_tool(cycle, held, work).as_json())
+
+
+def _run_tool(cycle: Cycle, held: HeldStep, work: Work) -> tools.Ran:
     allowed = frozenset(holder.config_of(holder.of(cycle)).tools) & _tools_of(cycle)
     connections.let_go()
-    ran = tools.run(
+    return tools.run(
         held.name,
-        parameters,
+        held.config.get("parameters", {}),
         tools.ToolContext(
             owner_id=cycle.owner_id,
             execution_id=cycle.execution_id,
@@ -45,7 +48,6 @@ def make(cycle: Cycle, held: HeldStep, work: Work) -> End:
             check=work.check,
         ),
     )
-    return End(StepStatus.COMPLETED, result=ran.as_json())
 
 
 def _check_enabled(held: HeldStep) -> None:

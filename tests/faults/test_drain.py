@@ -121,6 +121,7 @@ def test_a_worker_that_is_told_to_stop_ends_what_it_runs_and_begins_nothing_more
         assert (one(execution).status, one(execution).attempt) == ("completed", 1)
     assert {(one(each).status, one(each).attempt) for each in waiting} == {("queued", 0)}
     system.worker(threads=THREADS)
+    system.wait_ready()
     for execution in waiting:
         assert reaches(system, execution, "completed", seconds=10).attempt == 1
 
