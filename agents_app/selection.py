@@ -216,10 +216,11 @@ def _nobody(requirements: Requirements) -> Absence:
     is_known = requirements.agent and Agent.objects.filter(name=requirements.agent).exists()
     if requirements.agent and not is_known:
         return Absence(Lack.UNKNOWN, f"There is no agent named {requirements.agent!r}; create it")
-    who = f"The agent {requirements.agent!r} cannot" if is_known else "No agent can"
     needs = [repr(one) for one in (*requirements.capabilities, *requirements.tools)]
-    wanted = _listed(needs) if needs else "anything: there is none"
-    return Absence(Lack.INCAPABLE, f"{who} do {wanted}; give it the capabilities and tools")
+    if not needs:
+        return Absence(Lack.INCAPABLE, "There is no agent; create one")
+    who = f"The agent {requirements.agent!r} cannot" if is_known else "No agent can"
+    return Absence(Lack.INCAPABLE, f"{who} do {_listed(needs)}; give it the capabilities and tools")
 
 
 def _named(found: Sequence[Standing]) -> str:

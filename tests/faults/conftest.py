@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from tests.fakes.endpoint_server import Endpoints, endpoint_server
-from tests.fakes.model_server import ModelServer, model_server
+from tests.fakes.servers import endpoints as endpoints
+from tests.fakes.servers import model as model
 from tests.faults.nemesis import Nemesis
 from tests.faults.recording import PROPERTY
 from tests.journeys import scenario
@@ -16,20 +16,6 @@ from tests.journeys.conftest import gate, pytest_runtest_makereport  # noqa: F40
 from tests.processes import System
 
 THREADS = 4
-
-
-@pytest.fixture(scope="module")
-def endpoints() -> Iterator[Endpoints]:
-    """What cycles call, with a ledger of its own."""
-    with endpoint_server() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def model() -> Iterator[ModelServer]:
-    """What cycles are planned by; it says what it is told to."""
-    with model_server() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ import pytest
 from pytest_django import DjangoDbBlocker
 
 from executions_app.models import Event, Step
-from tests.fakes.endpoint_server import Does, Endpoints, endpoint_server
+from tests.fakes.endpoint_server import Does, Endpoints
 from tests.fakes.model_script import plan_step, says_json
-from tests.fakes.model_server import ModelServer, model_server
+from tests.fakes.model_server import ModelServer
 from tests.faults.nemesis import Nemesis
 from tests.journeys import ai
 from tests.journeys.ai import NAMES, ends, plan, run
@@ -24,18 +24,6 @@ PAUSE_MS = 30_000
 TWO_WAVES = plan(
     plan_step("a", "alpha"), plan_step("b", "beta", "a"), plan_step("c", "gamma", "a"),
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def endpoints() -> Iterator[Endpoints]:
-    with endpoint_server() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def model() -> Iterator[ModelServer]:
-    with model_server() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from pytest_django import DjangoDbBlocker
 
+from tests.fakes.servers import endpoints as endpoints
+from tests.fakes.servers import model as model
 from tests.journeys import scenario, stories
 from tests.journeys.stories import Around, Told
 from tests.processes import System

@@ -12,9 +12,9 @@ from agents_app.models import PlanApproval
 from executions_app import lifecycle
 from executions_app.audit import SYSTEM
 from scheduler_app import schedules
-from tests.fakes.endpoint_server import Endpoints, endpoint_server
+from tests.fakes.endpoint_server import Endpoints
 from tests.fakes.model_script import plan_step, says_json
-from tests.fakes.model_server import ModelServer, model_server
+from tests.fakes.model_server import ModelServer
 from tests.journeys import ai
 from tests.journeys.ai import plan
 from tests.journeys.arrows import walks
@@ -22,18 +22,6 @@ from tests.journeys.scenario import moves, one, reaches
 from tests.processes import System
 
 pytestmark = pytest.mark.journey
-
-
-@pytest.fixture(scope="module")
-def endpoints() -> Iterator[Endpoints]:
-    with endpoint_server() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def model() -> Iterator[ModelServer]:
-    with model_server() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

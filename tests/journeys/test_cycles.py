@@ -14,27 +14,15 @@ from executions_app.audit import SYSTEM
 from executions_app.models import Event
 from scheduler_app import schedules
 from scheduler_app.models import Schedule, ScheduleDecision
-from tests.fakes.endpoint_server import Does, Endpoints, endpoint_server
+from tests.fakes.endpoint_server import Does, Endpoints
 from tests.fakes.model_script import empty, fails, in_prose, plan_step, says_json
-from tests.fakes.model_server import ModelServer, model_server
+from tests.fakes.model_server import ModelServer
 from tests.journeys import ai
 from tests.journeys.ai import NAMES, cycle_of, ends, plan, result, run
 from tests.journeys.scenario import one, reaches, retries
 from tests.processes import System
 
 pytestmark = pytest.mark.journey
-
-
-@pytest.fixture(scope="module")
-def endpoints() -> Iterator[Endpoints]:
-    with endpoint_server() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def model() -> Iterator[ModelServer]:
-    with model_server() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
