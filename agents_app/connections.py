@@ -19,9 +19,11 @@ _turns: Final = threading.BoundedSemaphore(max(2, env.database_pool_size - BESID
 def turn() -> Iterator[None]:
     """For transactions that hold a connection while they wait for others: some of them at a time.
 
-    Hundreds of threads may want one at once. Whoever waits here waits for its turn; whoever waits
-    for the pool is refused after seconds, and so are those who only have an outcome to store.
+    Hundreds of threads may want one at once. Whoever waits here waits for its turn, and has none in
+    hand meanwhile; whoever waits for the pool is refused after seconds, and so are those who only
+    have an outcome to store.
     """
+    let_go()
     with _turns:
         try:
             yield

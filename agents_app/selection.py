@@ -24,6 +24,7 @@ from executions_app.states import LostRace
 LINE_KEY: Final = 0x4147454E  # who waits for an agent shares it, who frees a place asks for all
 FIRST_PAGE: Final = 8
 PAGE: Final = 500
+SPARE: Final = 4
 MOST_NAMED: Final = 3
 MOST_STANDING: Final = 1_000
 
@@ -147,6 +148,14 @@ def waiting(*, limit: int) -> list[UUID]:
     return _served(agent_id=None, limit=limit)
 
 
+def in_line(agent_id: UUID) -> list[UUID]:
+    """The first who wait for a place that this agent is to free, the oldest first.
+
+    More than one, for whoever frees another place just now may be at the first of them.
+    """
+    return _served(agent_id=agent_id, limit=SPARE, spare=SPARE)
+
+
 def next_waiting(agent_id: UUID) -> UUID | None:
     """The oldest cycle that waits for a place which this agent has; to be asked after one ended.
 
@@ -192,15 +201,18 @@ def _stand_in_line() -> None:
     _rows("SELECT pg_advisory_xact_lock_shared(%(key)s)", {"key": LINE_KEY})
 
 
-def _served(*, agent_id: UUID | None, limit: int) -> list[UUID]:
-    """Page by page through those who wait, so that nobody hides behind others."""
+def _served(*, agent_id: UUID | None, limit: int, spare: int = 0) -> list[UUID]:
+    """Page by page through those who wait, so that nobody hides behind others.
+
+    `spare`: how many are named beyond those for whom there is a place.
+    """
     found: list[UUID] = []
     after: UUID | None = None
     size = min(PAGE, FIRST_PAGE * limit)  # mostly the first ones fit
     while page := [row[0] for row in _rows(statements.PAGE, {"after": after, "most": size})]:
         if not _rows(statements.HAS_ROOM, {"agent": agent_id})[0][0]:
             break
-        words = {"page": page, "agent": agent_id, "limit": limit - len(found)}
+        words = {"page": page, "agent": agent_id, "limit": limit - len(found), "spare": spare}
         found += [row[0] for row in _rows(statements.SERVED, words)]
         if len(page) < size or len(found) >= limit:
             break

@@ -105,7 +105,7 @@ WHERE status = 'running' AND stage = 'wait' AND (%(after)s::uuid IS NULL OR id >
 ORDER BY id LIMIT %(most)s
 """
 LISTED: Final = "ARRAY(SELECT jsonb_array_elements_text(coalesce(config->'{name}', '[]')))"
-# Of cycles that ask for the same, as many as there are places for them.
+# Of cycles that ask for the same, as many as there are places for them, and `spare` more.
 SERVED: Final = f"""
 WITH RECURSIVE {KNOWN}, page AS MATERIALIZED (
     SELECT c.id, config->>'agent' AS agent, {LISTED.format(name="capabilities")} AS capabilities,
@@ -129,7 +129,7 @@ WITH RECURSIVE {KNOWN}, page AS MATERIALIZED (
 )
 SELECT i.id FROM in_line i JOIN kinds k ON k.agent IS NOT DISTINCT FROM i.agent
     AND k.capabilities = i.capabilities AND k.tools = i.tools
-WHERE i.nth <= k.places ORDER BY i.id LIMIT %(limit)s
+WHERE k.places > 0 AND i.nth <= k.places + %(spare)s ORDER BY i.id LIMIT %(limit)s
 """  # noqa: S608  constants of this package
 HAS_ROOM: Final = f"""
 WITH RECURSIVE {KNOWN}

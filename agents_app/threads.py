@@ -18,6 +18,8 @@ from celery.concurrency.thread import TaskPool
 from celery.signals import worker_ready
 from celery.worker import state
 
+from agents_app import connections
+
 ON_ITS_WAY: Final = 1  # a message that Celery asked for already may come in at any moment
 LANES: Final = 2  # one computes while the other waits for PostgreSQL
 SLOW_SECONDS: Final = 1.0
@@ -108,6 +110,7 @@ def _run(work: Callable[[], None]) -> None:
     try:
         work()
     finally:
+        connections.after_message()
         give_back(1)
 
 

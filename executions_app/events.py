@@ -174,8 +174,14 @@ def emit(events: Sequence[NewEvent]) -> None:
 
 
 def announce() -> None:
-    """Tell whoever is subscribed once new events are committed; best effort, never blocks."""
-    transaction.on_commit(announcer.ring)
+    """Tell whoever is subscribed once new events are committed; best effort, never blocks.
+
+    Where they are committed already, this takes no connection: nobody would give it back.
+    """
+    if connection.in_atomic_block:
+        transaction.on_commit(announcer.ring)
+    else:
+        announcer.ring()
 
 
 def after(cursor: Cursor, *, limit: int) -> list[Recorded]:

@@ -60,8 +60,9 @@ def _complete(
         lifecycle.leave_now(
             lifecycle.completion(execution, output=output, outcome=_outcome(locked, found))
         )
+        heir = places.hand_over(locked)
     events.announce()
-    places.give_back(cycle)
+    places.give_back(cycle, heir)
 
 
 def fail(cycle: Cycle, error: BaseException) -> None:
@@ -80,8 +81,9 @@ def cancel(cycle: Cycle) -> None:
         _end_unstarted(locked)
         rows.close(locked, CycleStatus.CANCELLED, **spent.totals(locked))
         lifecycle.stop_now(held)
+        heir = places.hand_over(locked)
     events.announce()
-    places.give_back(cycle)
+    places.give_back(cycle, heir)
 
 
 def stop(cycle: Cycle) -> None:
@@ -105,8 +107,9 @@ def close(cycle: Cycle, status: CycleStatus) -> None:
             raise LostRace("The execution of this cycle goes on", cycle_id=cycle.id)
         if rows.close(locked, status, **spent.totals(locked)):
             _end_unstarted(locked)
+        heir = places.hand_over(locked)
     events.announce()
-    places.give_back(cycle)
+    places.give_back(cycle, heir)
 
 
 def _check_mine(cycle: Cycle, locked: Cycle) -> None:

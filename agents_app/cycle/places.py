@@ -26,8 +26,7 @@ logger = logging.getLogger(__name__)
 def take(cycle: Cycle, config: AgentConfig) -> bool:
     """In the caller's transaction: whether the cycle goes on; False if it waits."""
     requirements = Requirements.of(config)
-    # What an earlier attempt has planned is carried out, not planned again.
-    resume = CycleStage.EXECUTE if cycle.tier else CycleStage.PLAN
+    resume = _resumes_at(cycle)
     agent = selection.take(requirements, cycle_id=cycle.id, stage=resume)
     if agent is not None:
         cycle.agent_id, cycle.stage = agent.id, resume
@@ -43,6 +42,11 @@ def take(cycle: Cycle, config: AgentConfig) -> bool:
         holder.of(cycle), {**progress, "current_step": f"waits for an agent: {absence.text}"[:200]}
     )
     return False
+
+
+def _resumes_at(cycle: Cycle) -> CycleStage:
+    """What an earlier attempt has planned is carried out, not planned again."""
+    return CycleStage.EXECUTE if cycle.tier else CycleStage.PLAN
 
 
 def give(cycle_id: UUID) -> None:
@@ -64,8 +68,41 @@ def start(cycle: Cycle) -> None:
         canvas.stage(cycle)
 
 
-def give_back(cycle: Cycle) -> None:
-    """A cycle is over, which is committed: whoever waits for its agent begins."""
+def hand_over(ended: Cycle) -> Cycle | None:
+    """In the transaction that ends a cycle: its place is the next one's; answers whose.
+
+    So no place is empty between two cycles. None where this transaction sees nobody who waits.
+    """
+    if ended.agent_id is None:
+        return None
+    try:
+        with transaction.atomic():
+            return _handed(ended.agent_id)
+    except Exception as error:  # another's begin fails nobody's end
+        if is_away(error):
+            raise
+        logger.exception("The place of cycle %s was not handed over", ended.id)
+        return None
+
+
+def _handed(agent_id: UUID) -> Cycle | None:
+    heir = rows.lock_first(selection.in_line(agent_id))
+    if heir is None:
+        return None
+    requirements = Requirements.of(holder.config_of(holder.of(heir)))
+    resume = _resumes_at(heir)
+    agent = selection.take(requirements, cycle_id=heir.id, stage=resume)
+    if agent is None:
+        return None
+    heir.agent_id, heir.stage = agent.id, resume
+    return heir
+
+
+def give_back(cycle: Cycle, heir: Cycle | None = None) -> None:
+    """A cycle is over, which is committed: whoever has its place, or waits for it, begins."""
+    if heir is not None:
+        start(heir)
+        return
     if cycle.agent_id is None:
         return
     with connections.turn(), transaction.atomic():

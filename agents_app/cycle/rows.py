@@ -71,6 +71,13 @@ def lock(cycle_id: UUID) -> Cycle:
     return found
 
 
+def lock_first(chosen: Sequence[UUID]) -> Cycle | None:
+    """The first of these that still waits for an agent and that nobody else is at, locked."""
+    free = Cycle.objects.select_for_update(skip_locked=True).defer(*LARGE)
+    waiting = free.filter(id__in=chosen, status=CycleStatus.RUNNING, stage=CycleStage.WAIT)
+    return waiting.order_by("id").first()
+
+
 def share(cycle_id: UUID) -> Cycle:
     """The same, but others may hold it so at the same time: for whoever moves one step of it only.
 

@@ -125,47 +125,39 @@ def test_a_port_that_was_asked_for_and_is_in_use_stops_the_start(
 
 
 @pytest.mark.journey
-def test_up_brings_everything_to_life_and_takes_all_of_it_down(
+def test_up_that_is_interrupted_while_it_prepares_takes_down_what_there_is(
     folder: Path, environment: dict[str, str]
 ) -> None:
     with up(environment, folder) as running:
-        document = ready(running, folder)
-
-        assert status_of(f"{document['web_url']}/api/health/live") == 200
-        assert document["admin"]["user"] == "admin"
-        assert document["admin"]["password"]
-        assert read_procfile(CHECKOUT / "Procfile").keys() <= document["pids"].keys()
-        found = embedded.discover(folder)
-        assert found is not None
-        assert found.web_url == document["web_url"]
-        assert embedded.verify(found)
-        with psycopg.connect(found.database_url) as connection:
-            admins = connection.execute("SELECT username FROM auth_user").fetchall()
-        assert admins == [("admin",)]
+        said = folder / "stderr"
+        assert wait_until(lambda: "Running manage.py migrate" in said.read_text(), seconds=60)
 
         running.send_signal(signal.SIGINT)
         running.wait(timeout=120)
 
     assert running.returncode == 130
-    assert list(marked(document["token"])) == []
     assert embedded.discover(folder) is None
 
 
 @pytest.mark.journey
-def test_after_a_killed_up_the_next_one_runs_the_only_set_of_processes(
+def test_up_brings_everything_to_life_and_the_next_one_ends_what_a_killed_one_left(
     folder: Path, environment: dict[str, str]
 ) -> None:
-    with up(environment, folder) as killed:
+    with up(environment, folder) as killed, socket.socket() as stranger:
+        taken = taken_by(stranger, folder)
         before = ready(killed, folder)
+        check_alive(before, folder)
+        assert before["web_url"] != f"http://127.0.0.1:{taken}"
+        assert before["admin"]["password"]
         killed.kill()
 
     with up(environment, folder) as running:
         after = ready(running, folder)
+        check_alive(after, folder)
+        assert after["admin"]["password"] is None
         leaders = {one.pid for one in marked(after["token"]) if one.ppid() == running.pid}
         others = {one.pid for one in marked(after["token"])} - leaders
-
         assert after["pids"]["postgres"] == before["pids"]["postgres"]
-        assert after["admin"]["password"] is None
         assert leaders == {
             pid for name, pid in after["pids"].items() if name not in {"postgres", "redis"}
         }
@@ -176,26 +168,32 @@ def test_after_a_killed_up_the_next_one_runs_the_only_set_of_processes(
 
     assert running.returncode == 0
     assert wait_until(lambda: not list(marked(after["token"])), seconds=20)
+    assert embedded.discover(folder) is None
 
 
-@pytest.mark.journey
-def test_pages_move_on_when_another_program_takes_their_port_during_the_start(
-    folder: Path, environment: dict[str, str]
-) -> None:
+def taken_by(stranger: socket.socket, folder: Path) -> int:
+    """The port that `up` has chosen for its pages, which another program takes before they do."""
+
     def chosen() -> int:
         content = embedded_instance.read_json(folder / "instance.json") or {"ports": {}}
         return int(content["ports"].get("PORT", 0))
 
-    with up(environment, folder) as running, socket.socket() as stranger:
-        assert wait_until(lambda: chosen() != 0, seconds=60, pause=0.005)
-        taken = chosen()
-        stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        stranger.bind(("127.0.0.1", taken))
-        stranger.listen()
+    assert wait_until(lambda: chosen() != 0, seconds=60, pause=0.005)
+    port = chosen()
+    stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    stranger.bind(("127.0.0.1", port))
+    stranger.listen()
+    return port
 
-        document = ready(running, folder)
 
-        assert document["web_url"] != f"http://127.0.0.1:{taken}"
-        assert status_of(f"{document['web_url']}/api/health/live") == 200
-        running.terminate()
-        running.wait(timeout=120)
+def check_alive(document: dict[str, Any], folder: Path) -> None:
+    """Pages answer, every process runs, there is one administrator."""
+    assert status_of(f"{document['web_url']}/api/health/live") == 200
+    assert read_procfile(CHECKOUT / "Procfile").keys() <= document["pids"].keys()
+    found = embedded.discover(folder)
+    assert found is not None
+    assert found.web_url == document["web_url"]
+    assert embedded.verify(found)
+    with psycopg.connect(found.database_url) as connection:
+        admins = connection.execute("SELECT username FROM auth_user").fetchall()
+    assert (document["admin"]["user"], admins) == ("admin", [("admin",)])

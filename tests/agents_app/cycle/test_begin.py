@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
+from django.db import connection, transaction
 
-from agents_app.cycle import begin, ending, holder, rows
+from agents_app.cycle import begin, ending, holder, places, rows
 from agents_app.models import Cycle, CycleStage, CycleStatus, Tier
 from errors_app.taxonomy import ErrorClass, HandlerError
 from executions_app import clock, ids, lifecycle, steps
@@ -84,11 +88,53 @@ def test_a_cycle_waits_while_all_places_are_taken_and_begins_when_one_is_free() 
     assert (waited, second.stage) == (CycleStage.WAIT, CycleStage.PLAN)
 
 
+def test_a_place_is_the_next_ones_in_the_moment_in_which_its_holder_ends() -> None:
+    make_agent("warmer", max_concurrent=1)
+    first, second, third = (begun(queued()) for _ in range(3))
+
+    with transaction.atomic():
+        rows.close(first, CycleStatus.COMPLETED)
+        with elsewhere() as other:  # gives the second one a place of another agent just now
+            other.execute("SELECT FROM cycles WHERE id = %s FOR UPDATE", [second.id])
+            heir = places.hand_over(first)
+        nobody = places.hand_over(first)
+
+    assert heir is not None
+    assert (heir.id, heir.stage, nobody) == (third.id, CycleStage.PLAN, None)
+    second.refresh_from_db()
+    third.refresh_from_db()
+    assert (second.stage, third.stage) == (CycleStage.WAIT, CycleStage.PLAN)
+    assert third.agent_id == first.agent_id
+
+
+def test_a_place_that_cannot_be_handed_over_fails_nobodys_end() -> None:
+    make_agent("warmer", max_concurrent=1)
+    first, second = begun(queued()), begun(queued())
+    Execution.objects.filter(id=second.execution_id).update(
+        snapshot={"task_config": {"capabilities": []}}
+    )
+
+    failed(first)
+
+    first.refresh_from_db()
+    second.refresh_from_db()
+    assert (first.status, second.stage) == (CycleStatus.FAILED, CycleStage.WAIT)
+
+
+@contextmanager
+def elsewhere() -> Iterator[psycopg.Cursor[Any]]:
+    """A transaction of another process, taken back in the end."""
+    info = connection.connection.info
+    with psycopg.connect(info.dsn, password=info.password) as other, other.cursor() as cursor:
+        yield cursor
+        other.rollback()
+
+
 def test_without_any_agent_a_cycle_does_not_wait() -> None:
     cycle = begun(queued())
 
     assert (cycle.stage, cycle.agent_id) == (CycleStage.PLAN, None)
-    assert "there is none" in cycle.tier_reason
+    assert "There is no agent" in cycle.tier_reason
 
 
 def test_another_attempt_takes_a_place_like_everybody() -> None:
