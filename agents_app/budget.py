@@ -25,7 +25,7 @@ from agents_app.clients.llm_question import Answer, Of, Question
 from agents_app.clients.llm_rows import cost
 from config.env import env
 from errors_app.taxonomy import ErrorClass, HandlerError
-from executions_app import holding, ids
+from executions_app import holding, ids, prepared
 
 LOCK_SPACE: Final = 0x4255  # advisory locks of scopes
 MARGIN: Final = timedelta(minutes=5)
@@ -145,9 +145,8 @@ def reserve(
     with transaction.atomic() if narrow else nullcontext():
         if narrow:
             holding.lock(LOCK_SPACE, sorted({_number(one.scope) for one in narrow}))
-        with connection.cursor() as cursor:
-            cursor.execute(RESERVE, _parameters(limits, narrow, tokens, usd, seconds))
-            row = cursor.fetchone()
+        words = _parameters(limits, narrow, tokens, usd, seconds)
+        row = prepared.execute(RESERVE, words).fetchone()
         if row is None:
             raise _spent(narrow, tokens=tokens, usd=usd)
     reservation: UUID = row[0]
@@ -171,9 +170,7 @@ def _parameters(
 
 def settle(reservation_id: UUID, *, tokens: int, usd: Decimal = Decimal(0)) -> bool:
     """Say what was used; also of one that has expired since. False if that is said already."""
-    with connection.cursor() as cursor:
-        cursor.execute(SETTLE, [tokens, usd, reservation_id])
-        is_first = bool(cursor.rowcount > 0)
+    is_first = prepared.execute(SETTLE, [tokens, usd, reservation_id]).rowcount > 0
     connections.let_go()
     return is_first
 

@@ -13,12 +13,13 @@ from enum import StrEnum
 from typing import Any, Final, Protocol
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from agents_app import health
 from agents_app import selection_statements as statements
 from agents_app.models import Agent, CycleStage, CycleStatus
 from agents_app.objects import defaults, environment
+from executions_app import prepared
 from executions_app.states import LostRace
 
 LINE_KEY: Final = 0x4147454E  # who waits for an agent shares it, who frees a place asks for all
@@ -246,6 +247,4 @@ def _listed(names: Sequence[str]) -> str:
 
 def _rows(statement: str, words: Mapping[str, Any]) -> list[Any]:
     has_key = environment.provider() is not None
-    with connection.cursor() as cursor:
-        cursor.execute(statement, {**words, "has_key": has_key})
-        return list(cursor.fetchall())
+    return prepared.execute(statement, {**words, "has_key": has_key}).fetchall()

@@ -18,12 +18,21 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from executions_app import announcer
+from executions_app import announcer, prepared
 
 VERSION: Final = 1
 FRESH_ID: Final = (
     "cadenza_uuid7_of((SELECT cadenza_uuid7()), id)"  # one event per row of a statement
 )
+
+EMIT: Final = """
+INSERT INTO events (id, xid, type, topic, owner_id, schedule_id, execution_id, severity, data,
+                    created_at)
+SELECT cadenza_uuid7(), pg_current_xact_id()::text::bigint, type,
+    topic, owner_id, schedule_id, execution_id, severity, data::jsonb, now()
+FROM unnest(%s::text[], %s::text[], %s::int[], %s::uuid[], %s::uuid[], %s::text[], %s::text[])
+    AS e(type, topic, owner_id, schedule_id, execution_id, severity, data)
+"""
 
 TYPES: Final[dict[str, str]] = {
     "execution:queued": "an execution stands in its queue",
@@ -150,27 +159,18 @@ def emit(events: Sequence[NewEvent]) -> None:
     """Write events in the caller's transaction."""
     if not events:
         return
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            INSERT INTO events (id, xid, type, topic, owner_id, schedule_id, execution_id, severity,
-                                data, created_at)
-            SELECT cadenza_uuid7(), pg_current_xact_id()::text::bigint, type,
-                topic, owner_id, schedule_id, execution_id, severity, data::jsonb, now()
-            FROM unnest(%s::text[], %s::text[], %s::int[], %s::uuid[], %s::uuid[], %s::text[],
-                        %s::text[])
-                AS e(type, topic, owner_id, schedule_id, execution_id, severity, data)
-            """,
-            [
-                [one.type for one in events],
-                [one.topic for one in events],
-                [one.owner_id for one in events],
-                [one.schedule_id for one in events],
-                [one.execution_id for one in events],
-                [one.severity for one in events],
-                [json.dumps(one.data, default=str) for one in events],
-            ],
-        )
+    prepared.execute(
+        EMIT,
+        [
+            [one.type for one in events],
+            [one.topic for one in events],
+            [one.owner_id for one in events],
+            [one.schedule_id for one in events],
+            [one.execution_id for one in events],
+            [one.severity for one in events],
+            [json.dumps(one.data, default=str) for one in events],
+        ],
+    )
 
 
 def announce() -> None:

@@ -8,9 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from django.db import connection
-
-from executions_app import events
+from executions_app import events, prepared
 from executions_app.ledger import Claimed
 from executions_app.states import LostRace
 
@@ -82,7 +80,4 @@ def tell_progress(held: Claimed, progress: Mapping[str, Any]) -> None:
 
 
 def _row(statement: str, parameters: list[Any]) -> tuple[Any, ...] | None:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
-        row: tuple[Any, ...] | None = cursor.fetchone()
-    return row
+    return prepared.execute(statement, parameters).fetchone()

@@ -7,7 +7,7 @@ bind on the client and can prepare nothing; a cursor of the driver on Django's c
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -16,7 +16,9 @@ from django.db import connection
 from config.env import env
 
 
-def execute(sql: str, parameters: Sequence[Any] = ()) -> psycopg.Cursor[tuple[Any, ...]]:
+def execute(
+    sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
+) -> psycopg.Cursor[tuple[Any, ...]]:
     """Run a constant statement on Django's connection, in its transaction if there is one.
 
     `sql` must be one of few texts: every different one stays prepared. Errors are Django's. JSON

@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from django.db import connection
-
 from config.env import env
-from executions_app import scrub, step_statements
+from executions_app import prepared, scrub, step_statements
 from executions_app.models import Step
 from executions_app.states import LostRace, StepStatus, check
 
@@ -115,13 +113,12 @@ def claim(step_id: UUID, *, cycle_token: UUID, worker_id: str) -> HeldStep | Non
 
     Its execution must run under `cycle_token` and nobody have asked it to stop.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(step_statements.CLAIM, [env.lease_seconds, worker_id, step_id, cycle_token])
-        row = cursor.fetchone()
+    wanted = [env.lease_seconds, worker_id, step_id, cycle_token]
+    row = prepared.execute(step_statements.CLAIM, wanted).fetchone()
     if row is None:
         return None
     values = list(row)
-    values[5] = json.loads(values[5]) if isinstance(values[5], str) else values[5]
+    values[5] = json.loads(values[5])
     return HeldStep(*values)
 
 
@@ -180,6 +177,4 @@ def _ids(statement: str, parameters: Sequence[Any] | Mapping[str, Any]) -> list[
 
 
 def _rows(statement: str, parameters: Sequence[Any] | Mapping[str, Any]) -> list[Any]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
-        return list(cursor.fetchall())
+    return prepared.execute(statement, parameters).fetchall()

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from agents_app import connections
 from agents_app.cycle import canvas, flow, rows, telling
 from agents_app.cycle.flow import Standing
 from agents_app.models import Cycle, CycleStage, CycleStatus
-from executions_app import events, leases, steps
+from executions_app import events, leases, prepared, steps
 from executions_app.ledger import Claimed
 from executions_app.states import StepStatus
 
@@ -124,9 +124,7 @@ def _timings(cycle: Cycle, held: Claimed) -> dict[str, int]:
 
 
 def _rows(statement: str, parameters: Sequence[Any]) -> list[Any]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
-        return list(cursor.fetchall())
+    return prepared.execute(statement, parameters).fetchall()
 
 
 def _tell(held: Claimed, standing: Sequence[Standing], *, skipped: int) -> None:

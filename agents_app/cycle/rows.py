@@ -7,27 +7,36 @@ whoever holds it (`stage_token`), for as long as that one renews it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID, uuid4
 
 from django.db import connection
-from django.db.models import Q, QuerySet
+from django.db.models import Field, JSONField, Q, QuerySet
 from django.db.models.functions import Now
 
 from agents_app.cycle import overdue
 from agents_app.models import Cycle, CycleStage, CycleStatus
 from config.env import env
+from executions_app import prepared
 from executions_app.states import LostRace
 
-HOLD: Final = """
+# What only a stage reads: whoever moves steps reads the row for each of them.
+LARGE: Final = ("context", "analysis", "plan")
+FIELDS: Final = Cycle._meta.concrete_fields  # noqa: SLF001  Django's documented API
+SMALL: Final = tuple(one for one in FIELDS if one.name not in LARGE)
+COLUMNS: Final = {of: ", ".join(str(one.column) for one in of) for of in (FIELDS, SMALL)}
+SHARE: Final = f"SELECT {COLUMNS[SMALL]} FROM cycles WHERE id = %s FOR SHARE"  # noqa: S608  own columns
+LOCK: Final = f"SELECT {COLUMNS[SMALL]} FROM cycles WHERE id = %s FOR UPDATE"  # noqa: S608  own columns
+HOLD: Final = f"""
 UPDATE cycles SET stage_token = %s, stage_expires_at = now() + %s * interval '1 second',
     look_at = now() + %s * interval '1 second', updated_at = now()
 WHERE id = %s AND status = 'running' AND stage IN ('plan', 'summarise', 'schedule')
     AND (stage_token IS NULL OR stage_expires_at < now())
-RETURNING *
-"""
+RETURNING {COLUMNS[FIELDS]}
+"""  # noqa: S608  own columns
 # `look_at` stays: whoever looks finds it renewed, and the row keeps its place in every index.
 RENEW: Final = """
 UPDATE cycles SET stage_expires_at = now() + %s * interval '1 second'
@@ -35,14 +44,6 @@ FROM unnest(%s::uuid[], %s::uuid[]) AS i(id, held)
 WHERE cycles.id = i.id AND stage_token = i.held AND status = 'running'
 RETURNING stage_token
 """
-# What only a stage reads: whoever moves steps reads the row for each of them.
-LARGE: Final = ("context", "analysis", "plan")
-SMALL: Final = ", ".join(
-    str(one.column)
-    for one in Cycle._meta.concrete_fields  # noqa: SLF001  Django's documented API
-    if one.name not in LARGE
-)
-SHARE: Final = f"SELECT {SMALL} FROM cycles WHERE id = %s FOR SHARE"  # noqa: S608  own columns
 
 
 def insert(cycle: Cycle) -> None:
@@ -65,10 +66,7 @@ def find(cycle_id: UUID) -> Cycle:
 
 def lock(cycle_id: UUID) -> Cycle:
     """In the caller's transaction: nobody else moves this cycle or its steps; raises LostRace."""
-    found = Cycle.objects.select_for_update().filter(id=cycle_id).defer(*LARGE).first()
-    if found is None:
-        raise LostRace("There is no such cycle", cycle_id=cycle_id)
-    return found
+    return _known(LOCK, cycle_id)
 
 
 def lock_first(chosen: Sequence[UUID]) -> Cycle | None:
@@ -83,10 +81,7 @@ def share(cycle_id: UUID) -> Cycle:
 
     The steps of a wave begin beside each other, and not one after the other.
     """
-    found = next(iter(Cycle.objects.raw(SHARE, [cycle_id])), None)
-    if found is None:
-        raise LostRace("There is no such cycle", cycle_id=cycle_id)
-    return found
+    return _known(SHARE, cycle_id)
 
 
 def take_over(
@@ -120,7 +115,8 @@ def hold_stage(cycle_id: UUID) -> Cycle | None:
     None if somebody else does, or there is nothing to carry out.
     """
     lease = env.lease_seconds
-    return next(iter(Cycle.objects.raw(HOLD, [uuid4(), lease, lease, cycle_id])), None)
+    row = prepared.execute(HOLD, [uuid4(), lease, lease, cycle_id]).fetchone()
+    return None if row is None else _cycle(row, FIELDS)
 
 
 def renew(held: Mapping[UUID, UUID]) -> set[UUID]:
@@ -186,7 +182,21 @@ def _close(
     return bool(changed)
 
 
+def _known(statement: str, cycle_id: UUID) -> Cycle:
+    row = prepared.execute(statement, [cycle_id]).fetchone()
+    if row is None:
+        raise LostRace("There is no such cycle", cycle_id=cycle_id)
+    return _cycle(row, SMALL)
+
+
+def _cycle(row: Sequence[Any], fields: Sequence[Field[Any, Any]]) -> Cycle:
+    """The model's instance, as a query of Django's would have made it."""
+    values = [
+        json.loads(value) if isinstance(field, JSONField) and value is not None else value
+        for field, value in zip(fields, row, strict=True)
+    ]
+    return Cycle.from_db(connection.alias, [str(one.attname) for one in fields], values)
+
+
 def _ids(statement: str, parameters: Sequence[Any]) -> list[UUID]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
-        return [row[0] for row in cursor.fetchall()]
+    return [row[0] for row in prepared.execute(statement, parameters).fetchall()]

@@ -33,6 +33,7 @@ from agents_app.planning.job_context import (
 )
 from agents_app.planning.job_context import JobContext as JobContext
 from agents_app.tools import choosing, registry
+from executions_app import prepared
 from executions_app.models import Execution
 from executions_app.scrub import is_secret_name, scrub, storable_without_secrets
 
@@ -280,7 +281,6 @@ def _token_ratio(schedule_id: UUID | None, agent: Agent | None) -> float:
     """How many tokens the model has counted lately where we estimate one; 1 if nobody knows."""
     if schedule_id is None or agent is None:
         return 1.0
-    with connection.cursor() as cursor:
-        cursor.execute(COUNTED, [schedule_id, MOST_CALLS, agent.model])
-        reported, characters = cursor.fetchone()
+    counted = prepared.execute(COUNTED, [schedule_id, MOST_CALLS, agent.model]).fetchone()
+    reported, characters = counted or (0, 0)
     return trimming.ratio(reported=int(reported or 0), characters=int(characters or 0))

@@ -10,10 +10,8 @@ from statistics import fmean
 from typing import Any, Final
 from uuid import UUID
 
-from django.db import connection
-
 from agents_app.planning.job_context import EndpointUse, Metrics, PastRun
-from executions_app import ids
+from executions_app import ids, prepared
 from executions_app.scrub import scrub, storable_text
 
 MOST_RUNS: Final = 20
@@ -77,9 +75,7 @@ def runs(schedule_id: UUID | None, *, before: UUID) -> list[Run]:
         "runs": MOST_RUNS,
         "most": MOST_HEADLINE,
     }
-    with connection.cursor() as cursor:
-        cursor.execute(RUNS, asked)
-        return [_run(row) for row in cursor.fetchall()]
+    return [_run(row) for row in prepared.execute(RUNS, asked).fetchall()]
 
 
 def _run(row: Sequence[Any]) -> Run:
@@ -100,9 +96,8 @@ def usage(execution_ids: Sequence[UUID]) -> tuple[EndpointUse, ...]:
     if not execution_ids:
         return ()
     oldest = ids.floor(ids.instant(min(execution_ids)) - CLOCKS_DIFFER)
-    with connection.cursor() as cursor:
-        cursor.execute(USAGE, [list(execution_ids), oldest, MOST_NAMES])
-        return tuple(_use(row) for row in cursor.fetchall())
+    wanted = [list(execution_ids), oldest, MOST_NAMES]
+    return tuple(_use(row) for row in prepared.execute(USAGE, wanted).fetchall())
 
 
 def _use(row: Sequence[Any]) -> EndpointUse:

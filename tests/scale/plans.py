@@ -8,7 +8,7 @@ what it did; then it runs. What the driver would prepare is explained as a prepa
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -124,7 +124,7 @@ def _explain(raw: Any, text: str, params: Any, cursor: Any) -> Mapping[str, Any]
         if isinstance(cursor, psycopg.ClientCursor):
             own.execute(EXPLAIN + sql.SQL(text), params)
         else:
-            values = sql.SQL(", ").join(sql.Literal(one) for one in params or ())
+            values = sql.SQL(", ").join(sql.Literal(one) for one in _in_order(text, params))
             call = sql.SQL("EXECUTE {}({})" if params else "EXECUTE {}")
             own.execute(EXPLAIN + call.format(sql.Identifier(_prepared(own, text, params)), values))
         tree: Mapping[str, Any] = own.fetchone()[0][0]["Plan"]  # type: ignore[index]  # one row
@@ -132,6 +132,13 @@ def _explain(raw: Any, text: str, params: Any, cursor: Any) -> Mapping[str, Any]
         if own.fetchone():
             own.execute("DEALLOCATE explained")
     return tree
+
+
+def _in_order(text: str, params: Any) -> Sequence[Any]:
+    """The values as the driver numbers them: one that has a name has one number."""
+    if isinstance(params, Mapping):
+        return [params[name] for name in dict.fromkeys(re.findall(r"%\((\w+)\)s", text))]
+    return params or ()
 
 
 def _prepared(own: Any, text: str, params: Any) -> str:
