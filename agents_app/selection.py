@@ -25,7 +25,7 @@ from executions_app.states import LostRace
 LINE_KEY: Final = 0x4147454E  # who waits for an agent shares it, who frees a place asks for all
 FIRST_PAGE: Final = 8
 PAGE: Final = 500
-SPARE: Final = 4
+SPARE: Final = 16
 MOST_NAMED: Final = 3
 MOST_STANDING: Final = 1_000
 
@@ -116,10 +116,11 @@ def take(
         if status != CycleStatus.RUNNING or standing_at == CycleStage.DONE:
             raise LostRace("This cycle is over", cycle_id=cycle_id)
         if agent_id is None or standing_at == CycleStage.WAIT:
-            agent_id = _claim(requirements, cycle_id=cycle_id, stage=stage)
-        if agent_id is None:
-            _stand_in_line()
-            agent_id = _claim(requirements, cycle_id=cycle_id, stage=stage)
+            words = {**requirements.as_parameters(), "cycle": cycle_id, "stage": stage.value}
+            agent_id = _claim(statements.BEST_UNLOCKED, words)
+            if agent_id is None:
+                _stand_in_line()
+                agent_id = _claim(statements.BEST_AWAITED, words)
         return _agent(agent_id) if agent_id else None
 
 
@@ -171,27 +172,19 @@ def _locked(cycle_id: UUID) -> tuple[str, str, UUID | None] | None:
     return rows[0] if rows else None
 
 
-def _claim(requirements: Requirements, *, cycle_id: UUID, stage: CycleStage) -> UUID | None:
+def _claim(best: str, words: Mapping[str, Any]) -> UUID | None:
     """One agent after the other until a place is taken, or nobody has a free one."""
-    words = requirements.as_parameters()
     while True:
         with transaction.atomic():  # an agent that was locked in vain is let go again
-            best = _best(words)
-            if best is None:
+            found = _rows(best, words)
+            if not found:
                 return None
-            agent_id, is_probe = best
-            claim = {"agent": agent_id, "stage": stage.value, "cycle": cycle_id}
-            if _rows(statements.CLAIM, claim) and (not is_probe or health.probe(Agent, agent_id)):
-                return agent_id
+            agent_id, is_probe = found[0]
+            is_taken = _rows(statements.CLAIM, {**words, "agent_id": agent_id})
+            if is_taken and (not is_probe or health.probe(Agent, agent_id)):
+                claimed: UUID = agent_id
+                return claimed
             transaction.set_rollback(True)
-
-
-def _best(words: Mapping[str, Any]) -> tuple[UUID, bool] | None:
-    """The agent to ask, locked, and whether it is still to prove that it is well again."""
-    for statement in (statements.BEST_UNLOCKED, statements.BEST_AWAITED):
-        for agent_id, is_probe in _rows(statement, words):
-            return agent_id, is_probe
-    return None
 
 
 def _stand_in_line() -> None:
@@ -209,7 +202,7 @@ def _served(*, agent_id: UUID | None, limit: int, spare: int = 0) -> list[UUID]:
     """
     found: list[UUID] = []
     after: UUID | None = None
-    size = min(PAGE, FIRST_PAGE * limit)  # mostly the first ones fit
+    size = min(PAGE, max(FIRST_PAGE, limit))  # mostly the first ones fit
     while page := [row[0] for row in _rows(statements.PAGE, {"after": after, "most": size})]:
         if not _rows(statements.HAS_ROOM, {"agent": agent_id})[0][0]:
             break

@@ -82,11 +82,11 @@ FOR NO KEY UPDATE OF a {{waiting}}
 BEST_UNLOCKED: Final = BEST.format(waiting="SKIP LOCKED")
 BEST_AWAITED: Final = BEST.format(waiting="")
 CLAIM: Final = f"""
-UPDATE cycles SET agent_id = %(agent)s, stage = %(stage)s, updated_at = now(),
+UPDATE cycles SET agent_id = %(agent_id)s, stage = %(stage)s, updated_at = now(),
     started_at = CASE tier WHEN '' THEN clock_timestamp() ELSE started_at END
 WHERE id = %(cycle)s AND status = 'running' AND stage <> 'done'
-    AND (SELECT count(*) FROM cycles o WHERE {WORKING} AND o.agent_id = %(agent)s)
-        < (SELECT max_concurrent FROM agents WHERE id = %(agent)s)
+    AND (SELECT count(*) FROM cycles o WHERE {WORKING} AND o.agent_id = %(agent_id)s)
+        < (SELECT max_concurrent FROM agents WHERE id = %(agent_id)s)
 RETURNING id
 """  # noqa: S608  constants of this package
 STANDING: Final = f"""
