@@ -22,10 +22,13 @@ from agents_app.objects import defaults, environment
 from executions_app import prepared
 from executions_app.states import LostRace
 
-LINE_KEY: Final = 0x4147454E  # who waits for an agent shares it, who frees a place asks for all
+# Who waits for an agent, or for its row, shares it; who frees a place and has no heir asks for all
+LINE_KEY: Final = 0x4147454E
 FIRST_PAGE: Final = 8
 PAGE: Final = 500
 SPARE: Final = 16
+LOOKED_AT: Final = 64
+FIRST: Final = UUID(int=0)
 MOST_NAMED: Final = 3
 MOST_STANDING: Final = 1_000
 
@@ -151,11 +154,13 @@ def waiting(*, limit: int) -> list[UUID]:
 
 
 def in_line(agent_id: UUID) -> list[UUID]:
-    """The first who wait for a place that this agent is to free, the oldest first.
+    """The first who wait for a place that this agent is to free, the oldest first: a hint.
 
-    More than one, for whoever frees another place just now may be at the first of them.
+    More than one, for whoever frees another place just now may be at the first of them; and only
+    of the first that wait at all, for rows are locked meanwhile.
     """
-    return _served(agent_id=agent_id, limit=SPARE, spare=SPARE)
+    page = _page(FIRST, size=LOOKED_AT)
+    return _fitting(page, agent_id=agent_id, limit=SPARE, spare=SPARE) if page else []
 
 
 def next_waiting(agent_id: UUID) -> UUID | None:
@@ -195,23 +200,31 @@ def _stand_in_line() -> None:
     _rows("SELECT pg_advisory_xact_lock_shared(%(key)s)", {"key": LINE_KEY})
 
 
-def _served(*, agent_id: UUID | None, limit: int, spare: int = 0) -> list[UUID]:
-    """Page by page through those who wait, so that nobody hides behind others.
-
-    `spare`: how many are named beyond those for whom there is a place.
-    """
+def _served(*, agent_id: UUID | None, limit: int) -> list[UUID]:
+    """Page by page through those who wait, so that nobody hides behind others."""
     found: list[UUID] = []
-    after: UUID | None = None
-    size = min(PAGE, max(FIRST_PAGE, limit))  # mostly the first ones fit
-    while page := [row[0] for row in _rows(statements.PAGE, {"after": after, "most": size})]:
+    after = FIRST
+    size = min(PAGE, FIRST_PAGE * limit)  # mostly the first ones fit
+    while page := _page(after, size=size):
         if not _rows(statements.HAS_ROOM, {"agent": agent_id})[0][0]:
             break
-        words = {"page": page, "agent": agent_id, "limit": limit - len(found), "spare": spare}
-        found += [row[0] for row in _rows(statements.SERVED, words)]
+        found += _fitting(page, agent_id=agent_id, limit=limit - len(found))
         if len(page) < size or len(found) >= limit:
             break
         after, size = page[-1], PAGE
     return found
+
+
+def _page(after: UUID, *, size: int) -> list[UUID]:
+    return [row[0] for row in _rows(statements.PAGE, {"after": after, "most": size})]
+
+
+def _fitting(
+    page: Sequence[UUID], *, agent_id: UUID | None, limit: int, spare: int = 0
+) -> list[UUID]:
+    """Those for whom there is a place, of this agent or of any, and `spare` more."""
+    words = {"page": list(page), "agent": agent_id, "limit": limit, "spare": spare}
+    return [row[0] for row in _rows(statements.SERVED, words)]
 
 
 def _agent(agent_id: UUID) -> Agent:

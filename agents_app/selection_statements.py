@@ -101,7 +101,7 @@ FOR NO KEY UPDATE SKIP LOCKED
 """
 PAGE: Final = """
 SELECT id FROM cycles
-WHERE status = 'running' AND stage = 'wait' AND (%(after)s::uuid IS NULL OR id > %(after)s)
+WHERE status = 'running' AND stage = 'wait' AND id > %(after)s
 ORDER BY id LIMIT %(most)s
 """
 LISTED: Final = "ARRAY(SELECT jsonb_array_elements_text(coalesce(config->'{name}', '[]')))"

@@ -110,8 +110,10 @@ def _run(work: Callable[[], None]) -> None:
     try:
         work()
     finally:
-        connections.after_message()
-        give_back(1)
+        try:
+            connections.after_message()
+        finally:
+            give_back(1)
 
 
 def _tell_celery() -> None:

@@ -162,13 +162,13 @@ def emit(events: Sequence[NewEvent]) -> None:
     prepared.execute(
         EMIT,
         [
-            [one.type for one in events],
-            [one.topic for one in events],
-            [one.owner_id for one in events],
-            [one.schedule_id for one in events],
-            [one.execution_id for one in events],
-            [one.severity for one in events],
-            [json.dumps(one.data, default=str) for one in events],
+            prepared.array(one.type for one in events),
+            prepared.array(one.topic for one in events),
+            prepared.array(one.owner_id for one in events),
+            prepared.array(one.schedule_id for one in events),
+            prepared.array(one.execution_id for one in events),
+            prepared.array(one.severity for one in events),
+            prepared.array(json.dumps(one.data, default=str) for one in events),
         ],
     )
 

@@ -74,7 +74,7 @@ def fail(cycle: Cycle, error: BaseException) -> None:
 
 def cancel(cycle: Cycle) -> None:
     """Nothing of it runs any more, and somebody asked for that; raises LostRace."""
-    with transaction.atomic():
+    with connections.turn(), transaction.atomic():
         locked = rows.lock(cycle.id)
         _check_mine(cycle, locked)
         held = holder.of(locked)
@@ -100,7 +100,7 @@ def close(cycle: Cycle, status: CycleStatus) -> None:
 
     Raises LostRace if another attempt has taken the cycle over.
     """
-    with transaction.atomic():
+    with connections.turn(), transaction.atomic():
         locked = rows.lock(cycle.id)
         _check_mine(cycle, locked)
         if leases.held(locked.execution_id, locked.token) is not None:

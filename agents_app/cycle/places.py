@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 from uuid import UUID
 
-from django.db import transaction
+from django.db import connection, transaction
+from pydantic import ValidationError
 
 from agents_app import connections, selection
 from agents_app.agent_config import AgentConfig
@@ -71,25 +72,35 @@ def start(cycle: Cycle) -> None:
 def hand_over(ended: Cycle) -> Cycle | None:
     """In the transaction that ends a cycle: its place is the next one's; answers whose.
 
-    So no place is empty between two cycles. None where this transaction sees nobody who waits.
+    So no place is empty between two cycles. None is a hint only: `give_back` looks again.
     """
     if ended.agent_id is None:
         return None
     try:
         with transaction.atomic():
-            return _handed(ended.agent_id)
+            found = map(_heir, selection.in_line(ended.agent_id))
+            heir = next((one for one in found if one is not None), None)
+            return None if heir is None else _with_place(*heir)
     except Exception as error:  # another's begin fails nobody's end
-        if is_away(error):
+        if is_away(error) or connection.needs_rollback:
             raise
         logger.exception("The place of cycle %s was not handed over", ended.id)
         return None
 
 
-def _handed(agent_id: UUID) -> Cycle | None:
-    heir = rows.lock_first(selection.in_line(agent_id))
-    if heir is None:
+def _heir(cycle_id: UUID) -> tuple[Cycle, Requirements] | None:
+    """A cycle that waits, locked, and what it needs; None if somebody is at it, or it is over."""
+    waiting = rows.lock_waiting(cycle_id)
+    if waiting is None:
         return None
-    requirements = Requirements.of(holder.config_of(holder.of(heir)))
+    try:
+        return waiting, Requirements.of(holder.config_of(holder.of(waiting)))
+    except (LostRace, ValidationError) as error:
+        logger.info("Cycle %s waits for an agent, and for nothing: %s", cycle_id, error)
+        return None
+
+
+def _with_place(heir: Cycle, requirements: Requirements) -> Cycle | None:
     resume = _resumes_at(heir)
     agent = selection.take(requirements, cycle_id=heir.id, stage=resume)
     if agent is None:
@@ -99,16 +110,26 @@ def _handed(agent_id: UUID) -> Cycle | None:
 
 
 def give_back(cycle: Cycle, heir: Cycle | None = None) -> None:
-    """A cycle is over, which is committed: whoever has its place, or waits for it, begins."""
-    if heir is not None:
-        start(heir)
+    """A cycle is over, which is committed: whoever has its place, or waits for it, begins.
+
+    Whatever goes wrong with that is not the ended cycle's: the watchdog looks again.
+    """
+    try:
+        if heir is not None:
+            start(heir)
+        if cycle.agent_id is not None and (heir is None or heir.agent_id != cycle.agent_id):
+            _give_next(cycle.agent_id)
+    except LostRace:
         return
-    if cycle.agent_id is None:
-        return
+    except Exception:
+        logger.exception("Whoever waits for the place of cycle %s begins later", cycle.id)
+
+
+def _give_next(agent_id: UUID) -> None:
     with connections.turn(), transaction.atomic():
-        waiting = selection.next_waiting(cycle.agent_id)
+        waiting = selection.next_waiting(agent_id)
     if waiting is not None:
-        _try(waiting)
+        give(waiting)
 
 
 def give_all(*, most: int) -> int:

@@ -30,6 +30,10 @@ SMALL: Final = tuple(one for one in FIELDS if one.name not in LARGE)
 COLUMNS: Final = {of: ", ".join(str(one.column) for one in of) for of in (FIELDS, SMALL)}
 SHARE: Final = f"SELECT {COLUMNS[SMALL]} FROM cycles WHERE id = %s FOR SHARE"  # noqa: S608  own columns
 LOCK: Final = f"SELECT {COLUMNS[SMALL]} FROM cycles WHERE id = %s FOR UPDATE"  # noqa: S608  own columns
+LOCK_WAITING: Final = f"""
+SELECT {COLUMNS[SMALL]} FROM cycles WHERE id = %s AND status = 'running' AND stage = 'wait'
+FOR UPDATE SKIP LOCKED
+"""  # noqa: S608  own columns
 HOLD: Final = f"""
 UPDATE cycles SET stage_token = %s, stage_expires_at = now() + %s * interval '1 second',
     look_at = now() + %s * interval '1 second', updated_at = now()
@@ -69,11 +73,10 @@ def lock(cycle_id: UUID) -> Cycle:
     return _known(LOCK, cycle_id)
 
 
-def lock_first(chosen: Sequence[UUID]) -> Cycle | None:
-    """The first of these that still waits for an agent and that nobody else is at, locked."""
-    free = Cycle.objects.select_for_update(skip_locked=True).defer(*LARGE)
-    waiting = free.filter(id__in=chosen, status=CycleStatus.RUNNING, stage=CycleStage.WAIT)
-    return waiting.order_by("id").first()
+def lock_waiting(cycle_id: UUID) -> Cycle | None:
+    """In the caller's transaction: a cycle that waits for an agent; None if somebody is at it."""
+    row = prepared.execute(LOCK_WAITING, [cycle_id]).fetchone()
+    return None if row is None else _cycle(row, SMALL)
 
 
 def share(cycle_id: UUID) -> Cycle:

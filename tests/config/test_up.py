@@ -132,11 +132,14 @@ def test_up_that_is_interrupted_while_it_prepares_takes_down_what_there_is(
         said = folder / "stderr"
         assert wait_until(lambda: "Running manage.py migrate" in said.read_text(), seconds=60)
 
-        running.send_signal(signal.SIGINT)
+        running.terminate()
         running.wait(timeout=120)
 
-    assert running.returncode == 130
+    assert running.returncode == 0
     assert embedded.discover(folder) is None
+    instance = embedded_instance.read_json(folder / "instance.json")
+    assert instance is not None
+    assert list(marked(instance["token"])) == []
 
 
 @pytest.mark.journey
@@ -163,10 +166,10 @@ def test_up_brings_everything_to_life_and_the_next_one_ends_what_a_killed_one_le
         }
         assert {os.getsid(pid) for pid in others} <= leaders
 
-        running.terminate()
+        running.send_signal(signal.SIGINT)
         running.wait(timeout=120)
 
-    assert running.returncode == 0
+    assert running.returncode == 130
     assert wait_until(lambda: not list(marked(after["token"])), seconds=20)
     assert embedded.discover(folder) is None
 

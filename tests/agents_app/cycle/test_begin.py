@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from random import Random
 from typing import Any
 from uuid import UUID
 
@@ -11,8 +12,9 @@ import psycopg
 import pytest
 from django.db import connection, transaction
 
-from agents_app.cycle import begin, ending, holder, places, rows
+from agents_app.cycle import begin, canvas, ending, holder, places, rows
 from agents_app.models import Cycle, CycleStage, CycleStatus, Tier
+from errors_app import recovery
 from errors_app.taxonomy import ErrorClass, HandlerError
 from executions_app import clock, ids, lifecycle, steps
 from executions_app.ledger import Claimed
@@ -107,18 +109,38 @@ def test_a_place_is_the_next_ones_in_the_moment_in_which_its_holder_ends() -> No
     assert third.agent_id == first.agent_id
 
 
-def test_a_place_that_cannot_be_handed_over_fails_nobodys_end() -> None:
+def test_who_cannot_begin_keeps_nobody_from_ending_and_nobody_from_the_place() -> None:
     make_agent("warmer", max_concurrent=1)
-    first, second = begun(queued()), begun(queued())
-    Execution.objects.filter(id=second.execution_id).update(
-        snapshot={"task_config": {"capabilities": []}}
-    )
+    first, broken, lost, last = (begun(queued()) for _ in range(4))
+    nonsense: dict[str, Any] = {"task_config": {"capabilities": []}}
+    Execution.objects.filter(id=broken.execution_id).update(snapshot=nonsense)
+    hiccup = HandlerError("a hiccup", error_class=ErrorClass.TRANSIENT)
+    recovery.recover(holder.of(lost), hiccup, rng=Random(1))  # and its worker died there
 
     failed(first)
 
+    for one in (first, broken, lost, last):
+        one.refresh_from_db()
+    assert (first.status, last.stage) == (CycleStatus.FAILED, CycleStage.PLAN)
+    assert {broken.stage, lost.stage} == {CycleStage.WAIT}
+
+
+def test_who_has_the_place_is_sent_to_a_worker_and_what_fails_there_is_not_the_ended_cycles(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make_agent("warmer", max_concurrent=1)
+    first, second = begun(queued()), begun(queued())
+    sent: list[UUID] = []
+
+    def stage(cycle: Cycle) -> None:
+        sent.append(cycle.id)
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(canvas, "stage", stage)
+    failed(first)
+
     first.refresh_from_db()
-    second.refresh_from_db()
-    assert (first.status, second.stage) == (CycleStatus.FAILED, CycleStage.WAIT)
+    assert (first.status, sent) == (CycleStatus.FAILED, [second.id])
 
 
 @contextmanager
