@@ -27,15 +27,12 @@ logger = logging.getLogger(__name__)
 def take(cycle: Cycle, config: AgentConfig) -> bool:
     """In the caller's transaction: whether the cycle goes on; False if it waits."""
     requirements = Requirements.of(config)
-    resume = _resumes_at(cycle)
-    agent = selection.take(requirements, cycle_id=cycle.id, stage=resume)
-    if agent is not None:
-        cycle.agent_id, cycle.stage = agent.id, resume
+    if _place(cycle, requirements):
         return True
     absence = selection.why_none(requirements)
     why = {} if cycle.tier else {"tier_reason": absence.text}
     if absence.lack is not Lack.FULL:
-        rows.move(cycle, stage=resume, agent_id=None, **why)
+        rows.move(cycle, stage=_resumes_at(cycle), agent_id=None, **why)
         return True
     rows.move(cycle, **why)
     progress = {"done": 0, "total": 0, "failed": 0, "percent": 0}
@@ -43,6 +40,15 @@ def take(cycle: Cycle, config: AgentConfig) -> bool:
         holder.of(cycle), {**progress, "current_step": f"waits for an agent: {absence.text}"[:200]}
     )
     return False
+
+
+def _place(cycle: Cycle, requirements: Requirements) -> bool:
+    resume = _resumes_at(cycle)
+    agent = selection.take(requirements, cycle_id=cycle.id, stage=resume)
+    if agent is None:
+        return False
+    cycle.agent_id, cycle.stage = agent.id, resume
+    return True
 
 
 def _resumes_at(cycle: Cycle) -> CycleStage:
@@ -78,9 +84,11 @@ def hand_over(ended: Cycle) -> Cycle | None:
         return None
     try:
         with transaction.atomic():
-            found = map(_heir, selection.in_line(ended.agent_id))
-            heir = next((one for one in found if one is not None), None)
-            return None if heir is None else _with_place(*heir)
+            for waiting in selection.in_line(ended.agent_id):
+                if (found := _heir(waiting)) is not None:
+                    heir, requirements = found
+                    return heir if _place(heir, requirements) else None
+            return None
     except Exception as error:  # another's begin fails nobody's end
         if is_away(error) or connection.needs_rollback:
             raise
@@ -98,15 +106,6 @@ def _heir(cycle_id: UUID) -> tuple[Cycle, Requirements] | None:
     except (LostRace, ValidationError) as error:
         logger.info("Cycle %s waits for an agent, and for nothing: %s", cycle_id, error)
         return None
-
-
-def _with_place(heir: Cycle, requirements: Requirements) -> Cycle | None:
-    resume = _resumes_at(heir)
-    agent = selection.take(requirements, cycle_id=heir.id, stage=resume)
-    if agent is None:
-        return None
-    heir.agent_id, heir.stage = agent.id, resume
-    return heir
 
 
 def give_back(cycle: Cycle, heir: Cycle | None = None) -> None:

@@ -186,6 +186,7 @@ def _close(
 
 
 def _known(statement: str, cycle_id: UUID) -> Cycle:
+    assert connection.in_atomic_block  # else the lock would be gone before anybody could use it
     row = prepared.execute(statement, [cycle_id]).fetchone()
     if row is None:
         raise LostRace("There is no such cycle", cycle_id=cycle_id)

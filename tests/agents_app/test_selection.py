@@ -278,8 +278,9 @@ def carry_out(owner: User, *, cycles: int, seed: int) -> list[str]:
     breaches: list[str] = []
     try:
         for _ in range(cycles):
-            cycle = make_cycle(chance.choice([None, "small", "large"]), owner=owner)
-            begin(cycle.id)
+            with transaction.atomic():  # nobody sees it before it has a place, or waits for one
+                cycle = make_cycle(chance.choice([None, "small", "large"]), owner=owner)
+                begin(cycle.id)
             mine.append(cycle.id)
             breaches += above_the_limit()
             while len(mine) > 3:

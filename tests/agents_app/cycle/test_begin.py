@@ -90,7 +90,9 @@ def test_a_cycle_waits_while_all_places_are_taken_and_begins_when_one_is_free() 
     assert (waited, second.stage) == (CycleStage.WAIT, CycleStage.PLAN)
 
 
-def test_a_place_is_the_next_ones_in_the_moment_in_which_its_holder_ends() -> None:
+def test_a_place_is_the_next_ones_in_the_moment_in_which_its_holder_ends(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     make_agent("warmer", max_concurrent=1)
     first, second, third = (begun(queued()) for _ in range(3))
 
@@ -107,6 +109,16 @@ def test_a_place_is_the_next_ones_in_the_moment_in_which_its_holder_ends() -> No
     third.refresh_from_db()
     assert (second.stage, third.stage) == (CycleStage.WAIT, CycleStage.PLAN)
     assert third.agent_id == first.agent_id
+    assert [one for one in caplog.records if one.name == places.__name__] == []
+
+
+def test_a_cycle_is_locked_in_a_transaction_or_not_at_all() -> None:
+    make_agent("warmer")
+    cycle = begun(queued())
+
+    for lock in (rows.lock, rows.share):
+        with pytest.raises(AssertionError):
+            lock(cycle.id)
 
 
 def test_who_cannot_begin_keeps_nobody_from_ending_and_nobody_from_the_place() -> None:
