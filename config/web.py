@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import signal
 import sys
+from typing import Final
 
 import uvicorn
 
 APPLICATION = "config.asgi:application"
+# Before what the caller says, which comes last and wins.
+SAID: Final = ("--ws", "config.web_sockets:BoundedWebSocket")
 
 
 def end(_number: int, _frame: object) -> None:
@@ -23,4 +26,4 @@ def end(_number: int, _frame: object) -> None:
 if __name__ == "__main__":
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-    uvicorn.main([APPLICATION, *sys.argv[1:]])
+    uvicorn.main([APPLICATION, *SAID, *sys.argv[1:]])

@@ -44,15 +44,25 @@ class Mailbox:
         self._filled = asyncio.Event()
         self._end_code: int | None = None
 
+    @property
+    def waiting(self) -> int:
+        """How many letters are kept."""
+        return len(self._letters) + len(self._progress)
+
     def put(self, letter: Letter) -> None:
-        """Add a letter; a client that reads too slowly is ended, to come back with its cursor."""
+        """Add a letter; a client that reads too slowly is ended, to come back with its cursor.
+
+        Whoever is ended may be long in going, if it reads nothing: nothing more is kept for it.
+        """
+        if self._end_code is not None:
+            return
         if letter.type in PROGRESS:
             self._progress[letter.topic, letter.type] = letter
         else:
             for type_ in PROGRESS:
                 self._progress.pop((letter.topic, type_), None)
             self._letters.append(letter)
-        if len(self._letters) + len(self._progress) > self._capacity:
+        if self.waiting > self._capacity:
             self.end(TRY_LATER)
         self._filled.set()
 
@@ -60,6 +70,8 @@ class Mailbox:
         """Have the connection closed with `code`, before anything that still waits; first wins."""
         if self._end_code is None:
             self._end_code = code
+            self._letters.clear()
+            self._progress.clear()
         self._filled.set()
 
     async def take(self) -> str:

@@ -82,3 +82,18 @@ def test_a_client_that_does_not_read_is_ended_instead_of_filling_the_memory() ->
         assert ended.value.code == 1013
 
     asyncio.run(scenario())
+
+
+def test_nothing_is_kept_for_a_client_that_was_ended() -> None:
+    async def scenario() -> None:
+        mailbox = Mailbox(capacity=3)
+
+        for text in "abcdefgh":
+            mailbox.put(Letter(text))
+        mailbox.put(progress("too late"))
+
+        assert mailbox.waiting == 0
+        with pytest.raises(Ended):
+            await take(mailbox, 1)
+
+    asyncio.run(scenario())

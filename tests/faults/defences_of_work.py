@@ -182,8 +182,17 @@ OF_WORK: Final = (
         "test_rolling_web.py::"
         "test_web_processes_that_are_restarted_one_after_the_other_fail_no_request",
         "config/web.py",
-        "uvicorn.main([APPLICATION, *sys.argv[1:]])",
-        'uvicorn.main([APPLICATION, *sys.argv[1:], "--timeout-graceful-shutdown", "0"])',
+        "uvicorn.main([APPLICATION, *SAID, *sys.argv[1:]])",
+        'uvicorn.main([APPLICATION, *SAID, *sys.argv[1:], "--timeout-graceful-shutdown", "0"])',
+        slow=True,
+    ),
+    Defence(
+        "a client that never reads is cut off",
+        "test_sockets.py::"
+        "test_clients_that_never_read_and_hostile_ones_cost_the_others_nothing",
+        "config/web.py",
+        '"--ws", "config.web_sockets:BoundedWebSocket"',
+        '"--ws", "auto"',
         slow=True,
     ),
 )

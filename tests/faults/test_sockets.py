@@ -1,0 +1,196 @@
+"""Slow and hostile clients of the live feed, and a Redis that dies under the healthy ones."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from typing import Final, Self
+
+import psutil
+import pytest
+import requests
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import transaction
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from executions_app import events
+from executions_app.audit import SYSTEM
+from executions_app.events import NewEvent
+from scheduler_app import schedules
+from tests.executions_app.live_client import sign_in
+from tests.faults.listening import Listener, address, deaf, headers, listening
+from tests.faults.nemesis import Nemesis
+from tests.journeys import scenario
+from tests.journeys.scenario import reaches, schedule
+from tests.journeys.web import serving
+from tests.processes import Process, System
+
+pytestmark = [pytest.mark.fault, pytest.mark.long]
+
+HEALTHY: Final = 20
+DEAF: Final = 200
+EXECUTIONS: Final = 60
+NOISE: Final = 2_000  # events of 4 kB: more than the kernel and the mailbox of a deaf client hold
+AT_ONCE: Final = 20
+MIB: Final = 1024 * 1024
+MOST_GROWTH: Final = 50 * MIB
+MOST_LAG_SECONDS: Final = 2.0
+HOSTILE_ROUNDS: Final = 10
+ELSEWHERE: Final = "http://evil.example"
+
+
+def test_clients_that_never_read_and_hostile_ones_cost_the_others_nothing(
+    system: System, nemesis: Nemesis
+) -> None:
+    session = sign_in(User.objects.get(id=scenario.owner_id()))
+    idle = schedule(overlap_policy="allow")
+    with serving(system) as url, ExitStack() as stack:
+        web = system.processes["web"]
+        listeners = stack.enter_context(listening(url, session, many=HEALTHY))
+        system.until(lambda: all(one.since for one in listeners), what="all are subscribed")
+        with Growth(web) as grown:
+            for _ in range(DEAF):
+                stack.enter_context(closing(deaf(url, session)))
+            nemesis.strikes("client that never reads", times=DEAF)
+            made = [schedules.trigger(idle, actor=SYSTEM) for _ in range(EXECUTIONS // 2)]
+            make_noise()
+            complaints = list(what_hostile_clients_see(url, session, nemesis))
+            last_calm = time.time()
+            system.redis_server().kill()
+            system.redis_server()
+            made += [schedules.trigger(idle, actor=SYSTEM) for _ in range(EXECUTIONS // 2)]
+            for execution in made:
+                reaches(system, execution, "completed")
+            system.until(lambda: connections(web) == HEALTHY, what="the deaf are gone", seconds=90)
+        shown = in_rest(url, session, [str(one) for one in made])
+        system.until(lambda: not differing(listeners, shown), what="all show what REST says")
+
+    nemesis.found([*complaints, *unhealthy(listeners, last_calm)])
+    assert grown.most < MOST_GROWTH, f"the web process grew by {grown.most / MIB:.0f} MiB"
+
+
+def make_noise() -> None:
+    """More than any client's buffers hold, in pieces that a healthy one keeps up with."""
+    told = {"name": "noise", "text": "n" * 4_000}
+    for begin in range(0, NOISE, AT_ONCE):
+        topics = range(begin, begin + AT_ONCE)
+        with transaction.atomic():
+            events.emit([NewEvent("schedule:updated", f"noise:{n}", told) for n in topics])
+        events.announce()
+        time.sleep(0.2)
+
+
+def what_hostile_clients_see(url: str, session: str, nemesis: Nemesis) -> Iterator[str]:
+    """Complaints about how the web process treats those who do what nobody should."""
+    signed_in, elsewhere = headers(url, session), headers(url, session, origin=ELSEWHERE)
+    too_much = "x" * MIB
+    treated: list[tuple[str, object, Callable[[], object]]] = [
+        ("frame of 1 MiB", 1009, lambda: close_code(url, signed_in, too_much)),
+        ("hundred messages at once", 4429, lambda: close_code(url, signed_in, *["{}"] * 100)),
+        ("nobody signed in", 4401, lambda: close_code(url, headers(url))),
+        ("page of another site", 403, lambda: refusal(url, elsewhere)),
+        ("message that is no JSON", "malformed", lambda: complaint(url, signed_in, '{"type":')),
+    ]
+    for _ in range(HOSTILE_ROUNDS):
+        for what, wanted, act in treated:
+            nemesis.strikes(what)
+            seen = act()
+            if seen != wanted:
+                yield f"{what}: {seen!r} instead of {wanted!r}"
+
+
+def close_code(url: str, said: dict[str, str], *messages: str) -> int | None:
+    """With which code a client is closed that says this."""
+    try:
+        with connect(address(url), additional_headers=said, compression=None) as client:
+            for message in messages:
+                client.send(message)
+            while True:
+                client.recv(timeout=20)
+    except ConnectionClosed as closed:
+        return closed.rcvd.code if closed.rcvd else None
+
+
+def refusal(url: str, said: dict[str, str]) -> int:
+    """With which status a page of another site is refused."""
+    try:
+        with connect(address(url), additional_headers=said):
+            return 101
+    except InvalidStatus as refused:
+        return refused.response.status_code
+
+
+def complaint(url: str, said: dict[str, str], message: str) -> str:
+    """What a client is told that says this; its connection lives on."""
+    with connect(address(url), additional_headers=said) as client:
+        client.recv(timeout=20)
+        client.send(message)
+        told = json.loads(client.recv(timeout=20))
+        client.send('{"type": "ping"}')
+        assert json.loads(client.recv(timeout=20))["type"] == "pong"
+    return str(told["code"])
+
+
+class Growth:
+    """By how many bytes the memory of a process grew, at most, while the block ran."""
+
+    def __init__(self, process: Process) -> None:
+        self.most = 0
+        self._process = psutil.Process(process.pid)
+        self._before = self._process.memory_info().rss
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._is_over.wait(0.1):
+            self.most = max(self.most, self._process.memory_info().rss - self._before)
+
+
+def connections(process: Process) -> int:
+    """How many connections of clients a web process holds, whether they read or not."""
+    port = int(process.argv[process.argv.index("--port") + 1])
+    held = psutil.Process(process.pid).net_connections("tcp")
+    return sum(1 for one in held if one.status != psutil.CONN_LISTEN and one.laddr.port == port)
+
+
+def in_rest(url: str, session: str, executions: list[str]) -> dict[str, str]:
+    """{execution: status}, as REST tells it."""
+    with requests.Session() as rest:
+        rest.cookies.set(settings.SESSION_COOKIE_NAME, session)
+        answers = {one: rest.get(f"{url}/api/execution/executions/{one}") for one in executions}
+    return {one: answer.json()["status"] for one, answer in answers.items()}
+
+
+def differing(listeners: list[Listener], shown: dict[str, str]) -> list[str]:
+    """What some client shows otherwise than REST."""
+    return [
+        f"{execution} is {status}, and a client shows {one.states.get(execution)}"
+        for one in listeners
+        for execution, status in shown.items()
+        if one.states.get(execution) != status
+    ]
+
+
+def unhealthy(listeners: list[Listener], last_calm: float) -> Iterator[str]:
+    """Clients that kept up and were told late, twice, too little, or that they had missed it."""
+    everything = set().union(*(one.heard for one in listeners))
+    for number, one in enumerate(listeners):
+        if one.resets:
+            yield f"client {number} was told {one.resets} times that it had missed something"
+        if missed := len(everything - set(one.heard)):
+            yield f"client {number} missed {missed} of {len(everything)} events"
+        if one.lag(before=last_calm) > MOST_LAG_SECONDS:
+            yield f"client {number} was told {one.lag(before=last_calm):.1f} s late"
