@@ -14,6 +14,7 @@ from django.db import InterfaceError, OperationalError
 from pydantic import BaseModel
 
 from agents_app import connections, draining
+from agents_app.metering import Meter
 from errors_app.taxonomy import Cancelled, DeadlineExceeded, LeaseLost
 from executions_app.ledger import Claimed
 from executions_app.scrub import storable_text
@@ -49,6 +50,7 @@ class RunContext(Generic[C]):
         self.waited_seconds = 0.0
         self.is_cancelled = False
         self.is_lease_lost = False
+        self.meter = Meter()
 
     @property
     def seconds_over(self) -> float:
@@ -67,6 +69,10 @@ class RunContext(Generic[C]):
             self.deadline += timedelta(seconds=waited)
             self.waited_seconds += waited
             self._waits_since = None
+
+    def took(self, program: Any) -> None:
+        """Count what a program took that has ended, by what `os.wait4` said of it."""
+        self.meter.add(program)
 
     def check(self) -> None:
         """Raise LeaseLost, Cancelled or DeadlineExceeded when the handler has to stop.

@@ -14,6 +14,7 @@ import random
 import socket
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -206,13 +207,13 @@ def _run_one(slice_: Slice, one: Held) -> None:
     except draining.NotBegun:
         slice_.keep(one, lifecycle.return_unstarted(claimed))
     except Cancelled:
-        slice_.keep(one, lifecycle.cancellation(claimed))
+        slice_.keep(one, lifecycle.cancellation(_measured(one)))
     except BaseException as error:  # noqa: BLE001  a handler's MemoryError is its outcome
         if one.is_cut:  # whatever it says: it was told to stop, and `leaving` records that
             slice_.forget(one)
             return
-        failure, one.is_ending = error, True
-        storing.patiently(lambda: recovery.recover(claimed, failure, rng=_random))
+        failure, ended, one.is_ending = error, _measured(one), True
+        storing.patiently(lambda: recovery.recover(ended, failure, rng=_random))
         slice_.forget(one)
 
 
@@ -230,12 +231,18 @@ def _carry_out(one: Held) -> Leave | HandedOver:
         return outcome
     ran_ms = (time.monotonic() - began) * 1000 - context.waited_seconds * 1000
     return lifecycle.completion(
-        claimed,
+        _measured(one),
         output=outcome.output,
         outcome=Recorded(outcome.detail),
         duration_ms=ran_ms,
         began_after_ms=max(0.0, began - claimed.begins_at) * 1000,
     )
+
+
+def _measured(one: Held) -> Claimed:
+    """The execution with what its run took, if it began."""
+    usage = one.context.meter.usage() if one.context else None
+    return replace(one.claimed, usage=usage)
 
 
 def _store_outcomes(slice_: Slice) -> None:

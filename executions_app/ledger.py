@@ -8,12 +8,13 @@ that arrive together share a commit: the first flushes for all who wait.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 from django.db import DataError
@@ -39,9 +40,25 @@ class Claim:
     slice_size: int = 1
 
 
+class Usage(NamedTuple):
+    """What an attempt took of the machine that it ran on: its thread, and the programs it started.
+
+    `peak_memory_kb` is that of its programs; without any, of its worker's process, since its start.
+    `read_kb` and `written_kb` are those of the disk: not what the cache had, nor the network.
+    """
+
+    cpu_ms: float
+    peak_memory_kb: int
+    read_kb: int
+    written_kb: int
+
+
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """An execution that this process holds the lease of; not to be begun before `begins_at`."""
+    """An execution that this process holds the lease of; not to be begun before `begins_at`.
+
+    `usage` is what its run took, once that is over: every way out of `running` stores it.
+    """
 
     id: UUID
     number: int
@@ -59,6 +76,7 @@ class Claimed:
     correlation_id: str
     cancel_requested: bool = False
     begins_at: float = 0.0  # monotonic
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +100,7 @@ class Leave:
     travels_alone: bool = False
     duration_ms: float | None = None
     began_after_ms: float = 0.0
+    usage: Usage | None = None
 
 
 def claim(requests: Sequence[Claim], *, lease_seconds: float) -> list[Claimed | None]:
@@ -147,6 +166,7 @@ def _columns(move: Leave) -> tuple[object, ...]:
         move.travels_alone,
         move.duration_ms,
         move.began_after_ms,
+        move.usage and json.dumps(move.usage._asdict()),
     )
 
 

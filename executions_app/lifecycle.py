@@ -112,12 +112,19 @@ def completion(
         result_truncated=truncated,
         duration_ms=duration_ms,
         began_after_ms=began_after_ms,
+        usage=claimed.usage,
     )
 
 
 def cancellation(claimed: Claimed) -> Leave:
     """The end of a running execution that stopped because it was asked to."""
-    return Leave(claimed.id, claimed.lease_token, ExecutionStatus.CANCELLED, Outcome.CANCELLED)
+    return Leave(
+        claimed.id,
+        claimed.lease_token,
+        ExecutionStatus.CANCELLED,
+        Outcome.CANCELLED,
+        usage=claimed.usage,
+    )
 
 
 def return_unstarted(claimed: Claimed) -> Leave:
@@ -170,6 +177,7 @@ def retry_at(held: Claimed, *, due_at: datetime, outcome: Outcome, error_id: UUI
             outcome,
             due_at=due_at,
             last_error_id=error_id,
+            usage=held.usage,
         )
     )
 
@@ -185,6 +193,7 @@ def give_up(held: Claimed, *, outcome: Outcome, error_id: UUID, result: Any = No
             result=None if result is None else json.dumps(result),
             last_error_id=error_id,
             is_dead_letter=True,
+            usage=held.usage,
         )
     )
 

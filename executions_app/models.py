@@ -76,6 +76,7 @@ class Execution(models.Model):
     progress = models.JSONField(default=dict)
     result = models.JSONField(null=True)
     result_truncated = models.BooleanField(default=False)
+    usage = models.JSONField(null=True, help_text="what the last attempt took; null: unknown")
     held_by = models.TextField(default="")
     limit_key = models.TextField(default="", db_default="", help_text="what `key:` limits count")
     unique_key = models.TextField(default="", db_default="")

@@ -39,8 +39,16 @@ def execution(row: Execution) -> dict[str, Any]:
         "limit_key": row.limit_key or None,
         "unique_key": row.unique_key or None,
         "expires_at": row.expires_at,
+        **_ending(row),
+    }
+
+
+def _ending(row: Execution) -> dict[str, Any]:
+    """What its last attempt left behind."""
+    return {
         "result": row.result,
         "result_truncated": row.result_truncated,
+        "usage": row.usage,
         "last_error_id": row.last_error_id,
         "dead_letter_at": row.dead_letter_at,
     }

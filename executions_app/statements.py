@@ -98,7 +98,7 @@ WITH input AS (
         lease_token = cadenza_uuid7_of((SELECT gen_random_uuid()), e.id),
         lease_expires_at = now() + %s * interval '1 second',
         heartbeat_at = now(), lease_extensions = 0, worker_id = i.worker_id,
-        slice_size = i.slice_size, updated_at = now(),
+        slice_size = i.slice_size, usage = NULL, updated_at = now(),
         started_at = greatest(now(), least(e.due_at, now() + interval '2 seconds'))
     FROM input i JOIN free USING (id)
     WHERE e.id = i.id
@@ -129,9 +129,9 @@ LEAVE: Final = f"""
 WITH input AS (
     SELECT * FROM unnest(
         %s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::bool[], %s::timestamptz[],
-        %s::int[], %s::uuid[], %s::bool[], %s::bool[], %s::float8[], %s::float8[]
+        %s::int[], %s::uuid[], %s::bool[], %s::bool[], %s::float8[], %s::float8[], %s::text[]
     ) AS i(id, token, status, outcome, result, result_truncated, due_at, attempts_back,
-           last_error_id, is_dead_letter, travels_alone, duration_ms, began_after_ms)
+           last_error_id, is_dead_letter, travels_alone, duration_ms, began_after_ms, usage)
 ), held AS (
     SELECT i.id, i.token FROM (SELECT id, token FROM input ORDER BY id) i CROSS JOIN LATERAL (
         SELECT FROM task_executions e
@@ -142,7 +142,7 @@ WITH input AS (
     UPDATE task_executions e SET
         status = i.status, outcome = i.outcome,
         result = coalesce(i.result::jsonb, e.result),
-        result_truncated = i.result_truncated,
+        result_truncated = i.result_truncated, usage = i.usage::jsonb,
         due_at = coalesce(i.due_at, e.due_at),
         attempt = e.attempt - i.attempts_back,
         last_error_id = coalesce(i.last_error_id, e.last_error_id),

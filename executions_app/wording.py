@@ -5,7 +5,7 @@ Commands, the admin and the pages show what stands here. Pure: no clock, no quer
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -54,6 +54,16 @@ def iso(instant: datetime) -> str:
 def moment(instant: datetime | None, *, now: datetime) -> str:
     """The instant in UTC and how far it is: `2026-12-01T09:00:00Z (in 3 min)`; `-` for none."""
     return "-" if instant is None else f"{iso(instant)} ({relative(instant, now=now)})"
+
+
+def usage(took: Mapping[str, float]) -> str:
+    """What an attempt took: `40 ms of processor, 88 MB at most, 0.0 MB read, 1.5 MB written`."""
+    megabytes = {name: took[name] / 1024 for name in ("peak_memory_kb", "read_kb", "written_kb")}
+    return (
+        f"{duration(timedelta(milliseconds=took['cpu_ms']))} of processor, "
+        f"{megabytes['peak_memory_kb']:.0f} MB at most, "
+        f"{megabytes['read_kb']:.1f} MB read, {megabytes['written_kb']:.1f} MB written"
+    )
 
 
 def percent(execution: Execution) -> int | None:

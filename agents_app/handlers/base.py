@@ -40,6 +40,9 @@ class Context(Protocol[C]):
     def waiting(self) -> AbstractContextManager[None]:
         """While the block runs, the time limit stands still: the work waits for its turn."""
 
+    def took(self, program: Any) -> None:
+        """Count what a program took that has ended, by what `os.wait4` said of it."""
+
     def check(self) -> None:
         """Raise Cancelled, DeadlineExceeded or LeaseLost when the handler has to stop.
 

@@ -75,6 +75,7 @@ class Process:
         self._selector = selectors.DefaultSelector()
         self._exit_fd: int | None = None
         self._open = 0
+        self.took: Any = None  # what `os.wait4` said of it, once it was reaped
         try:
             self._popen = subprocess.Popen(
                 argv,
@@ -165,10 +166,20 @@ class Process:
             while self._is_alive() and (left := ends - time.monotonic()) > 0:
                 self._read(min(left, SLICE_SECONDS))
             self._signal(signal.SIGKILL)
-            self._popen.wait(REAP_SECONDS)
+            self._reap()
             self._wait_for_the_group()
         finally:
             self._close()
+
+    def _reap(self) -> None:
+        """The kernel says what the leader took, and those that it had waited for itself."""
+        ends = time.monotonic() + REAP_SECONDS
+        while not self._has_ended():
+            if time.monotonic() >= ends:
+                raise subprocess.TimeoutExpired(self._popen.args, REAP_SECONDS)
+            time.sleep(0.005)
+        _, status, self.took = os.wait4(self._popen.pid, 0)
+        self._popen.returncode = os.waitstatus_to_exitcode(status)
 
     def _wait_for_the_group(self) -> None:
         """Killed is not yet dead; an init that never reaps is not waited for without end."""

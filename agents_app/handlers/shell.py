@@ -102,6 +102,9 @@ class ShellCommand(Handler[ShellCommandConfig]):
             except (DeadlineExceeded, Cancelled) as stop:
                 stop.context["output"] = _output(process, None, began=began)
                 raise
+            finally:
+                if process.took is not None:
+                    context.took(process.took)
         output = _output(process, exit_code, began=began)
         if exit_code != 0:
             raise _failed(argv[0], exit_code, output)

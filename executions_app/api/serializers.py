@@ -47,6 +47,7 @@ EXECUTION_EXAMPLE: Final = {
     "expires_at": None,
     "result": {"status": 200},
     "result_truncated": False,
+    "usage": {"cpu_ms": 4.1, "peak_memory_kb": 91204, "read_kb": 0, "written_kb": 0},
     "last_error_id": None,
     "dead_letter_at": None,
 }
@@ -75,6 +76,15 @@ class WorkerSerializer(serializers.Serializer[Any]):
     id = serializers.CharField()
     host = serializers.CharField()
     pid = serializers.IntegerField(allow_null=True)
+
+
+class UsageSerializer(serializers.Serializer[Any]):
+    cpu_ms = serializers.FloatField(help_text="of its thread and of the programs it started")
+    peak_memory_kb = serializers.IntegerField(
+        help_text="of its programs; without any, of its worker's process since its start"
+    )
+    read_kb = serializers.IntegerField(help_text="from the disk, not what the cache had")
+    written_kb = serializers.IntegerField(help_text="to the disk")
 
 
 class ProgressSerializer(serializers.Serializer[Any]):
@@ -132,6 +142,7 @@ class ExecutionSerializer(serializers.Serializer[Execution]):
     expires_at = serializers.DateTimeField(allow_null=True, help_text="then it starts no more")
     result = AnyJSONField(allow_null=True)
     result_truncated = serializers.BooleanField()
+    usage = UsageSerializer(allow_null=True, help_text="of the last attempt, once it has ended")
     last_error_id = serializers.UUIDField(allow_null=True)
     dead_letter_at = serializers.DateTimeField(allow_null=True)
 

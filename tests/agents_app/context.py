@@ -33,6 +33,7 @@ class TestContext(Generic[C]):
         self.deadline = datetime.now(UTC) + timedelta(seconds=seconds)
         self.is_cancelled = False
         self.told: list[tuple[int, int, str]] = []
+        self.programs: list[Any] = []
         self._ends = time.monotonic() + seconds
 
     def progress(self, done: int, total: int, *, step: str = "") -> None:
@@ -46,6 +47,9 @@ class TestContext(Generic[C]):
             yield
         finally:
             self._ends = ends + time.monotonic() - began
+
+    def took(self, program: Any) -> None:
+        self.programs.append(program)
 
     def check(self) -> None:
         if self.is_cancelled:

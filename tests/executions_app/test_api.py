@@ -24,7 +24,7 @@ EXECUTION_KEYS = {
     "id", "number", "schedule", "trigger", "status", "outcome", "task_type", "priority",
     "parameters", "nominal_at", "due_at", "queued_at", "started_at", "completed_at",
     "duration_ms", "attempt", "max_attempts", "worker", "progress", "cancel_requested", "held_by",
-    "limit_key", "unique_key", "expires_at", "result", "result_truncated", "last_error_id",
+    "limit_key", "unique_key", "expires_at", "result", "result_truncated", "usage", "last_error_id",
     "dead_letter_at", "tier",
 }  # fmt: skip
 

@@ -28,7 +28,7 @@ from executions_app.commands import (
 )
 from executions_app.models import Execution
 from executions_app.states import TERMINAL, ExecutionStatus
-from executions_app.wording import iso, moment
+from executions_app.wording import iso, moment, usage
 from scheduler_app import explained
 from scheduler_app.commands import ScheduleCommand, schedule_named
 
@@ -144,5 +144,6 @@ class Command(ScheduleCommand):
             "ended": moment(execution.completed_at, now=now),
             "parameters": execution.parameters,
             "result": execution.result,
+            "took": usage(execution.usage) if execution.usage else "-",
         }
         return Answer({**shapes.execution(execution), "why": why}, facts(shown))
