@@ -12,6 +12,7 @@ import os
 from collections.abc import Generator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from typing_extensions import override
 from xdist.remote import Producer
@@ -24,6 +25,10 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 SHARED = ("tests/scale/", "tests/journeys/when/")
 KEYS_OF_MODELS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY")  # no test asks a model that costs money
 SHARED_BY_A_MODULE = ("tests/browser/", "tests/faults/", "tests/journeys/")
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("cadenza", deadline=None)
+hypothesis.settings.load_profile("cadenza")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

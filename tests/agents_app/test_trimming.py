@@ -147,7 +147,7 @@ def test_schemas_keep_names_and_types_before_they_go() -> None:
     assert trimming.outline({"properties": {"any": True}}) == {"properties": {"any": {}}}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(context=CONTEXTS, limits=LIMITS, phase=st.sampled_from(prompts.PHASES))
 def test_an_optimised_prompt_never_has_more_tokens_and_keeps_its_floor(
     context: JobContext, limits: Limits, phase: str

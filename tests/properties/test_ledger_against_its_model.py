@@ -22,7 +22,6 @@ SAME_LIVES_EVERY_TIME: Final = settings(
     max_examples=20,
     stateful_step_count=40,
     derandomize=True,
-    deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow],
 )

@@ -52,7 +52,7 @@ def test_a_thousand_schedules_of_one_minute_are_spread_over_it_evenly() -> None:
     assert max(by_second) <= 40
 
 
-@settings(derandomize=True, max_examples=300, deadline=None, database=None)
+@settings(derandomize=True, max_examples=300, database=None)
 @given(st.uuids(), st.integers(0, 90), st.integers(0, 7_200_000), st.integers(0, 7_200_000))
 def test_a_start_is_never_early_never_later_than_both_and_never_outside(
     schedule_id: UUID, minute: int, jitter_ms: int, spread_ms: int

@@ -60,7 +60,7 @@ def test_the_sentence_says_what_the_rule_does(expression: str, sentence: str) ->
     assert explanation.sentence == f"{sentence} (UTC)"
 
 
-@settings(derandomize=True, max_examples=200, deadline=None, database=None)
+@settings(derandomize=True, max_examples=200, database=None)
 @given(EXPRESSIONS)
 def test_every_accepted_expression_has_a_sentence(expression: str) -> None:
     assert describe("cron", {"cron": expression}, "UTC").endswith(" (UTC)") or never_fires(

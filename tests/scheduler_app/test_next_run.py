@@ -102,7 +102,7 @@ EXPRESSIONS = st.one_of(
 )
 
 
-@settings(derandomize=True, max_examples=500, deadline=None, database=None)
+@settings(derandomize=True, max_examples=500, database=None)
 @given(EXPRESSIONS, st.sampled_from(MOMENTS), st.integers(0, 36), st.integers(0, 36))
 def test_fires_around_a_clock_change_equal_those_of_the_oracle(
     expression: str, place: tuple[str, datetime], hours_before: int, hours_after: int
@@ -128,7 +128,7 @@ def test_every_change_of_every_zone_agrees_with_the_oracle(
         )
 
 
-@settings(derandomize=True, max_examples=200, deadline=None, database=None)
+@settings(derandomize=True, max_examples=200, database=None)
 @given(
     EXPRESSIONS,
     st.sampled_from(MOMENTS),

@@ -221,7 +221,7 @@ def cases(draw: st.DrawFn) -> tuple[Words, datetime]:
     return words, at
 
 
-@settings(derandomize=True, max_examples=300, deadline=None, database=None)
+@settings(derandomize=True, max_examples=300, database=None)
 @given(cases())
 def test_openings_equal_those_of_the_oracle(case: tuple[Words, datetime]) -> None:
     words, at = case

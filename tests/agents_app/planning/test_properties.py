@@ -119,7 +119,7 @@ plans = st.lists(st.sets(st.integers(0, 11)), max_size=12).flatmap(
 
 
 @given(answers, st.integers(0, 3), st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_answer_is_used_or_refused_and_nothing_else_happens(
     said: str, repairs: int, is_strict: bool
 ) -> None:
@@ -143,7 +143,7 @@ def test_any_answer_is_used_or_refused_and_nothing_else_happens(
 
 
 @given(answers)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_an_answer_has_a_value_or_problems_never_both(said: str) -> None:
     for contract in CONTRACTS:
         judged = contract.judge(said)
@@ -152,7 +152,7 @@ def test_an_answer_has_a_value_or_problems_never_both(said: str) -> None:
 
 
 @given(said_plans)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_what_is_salvaged_of_a_plan_is_valid_and_was_said(said: dict[str, Any]) -> None:
     kept = plan_contract().salvage(text(said)).value
 
@@ -168,7 +168,7 @@ def test_what_is_salvaged_of_a_plan_is_valid_and_was_said(said: dict[str, Any]) 
 
 
 @given(said_plans)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_sound_plan_needs_no_salvage_and_comes_back_from_storage(said: dict[str, Any]) -> None:
     judged = plan_contract().judge(text(said))
 
@@ -178,7 +178,7 @@ def test_a_sound_plan_needs_no_salvage_and_comes_back_from_storage(said: dict[st
 
 
 @given(plans)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_waves_hold_every_step_once_and_none_before_what_it_depends_on(said: Plan) -> None:
     order = waves(said)
 
@@ -195,7 +195,7 @@ def test_waves_hold_every_step_once_and_none_before_what_it_depends_on(said: Pla
 
 
 @given(st.lists(said_plans.map(text), min_size=1, max_size=4))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_repaired_answer_is_taken_only_if_it_is_valid(said: list[str]) -> None:
     script = Script(said)
     contract = plan_contract()
@@ -233,7 +233,7 @@ given_parameters = st.dictionaries(st.sampled_from(["a", "b", "\ud800"]), anythi
 
 
 @given(given_parameters, schemas)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_whatever_the_schema_parameters_fit_it_or_not(
     parameters: dict[str, Any], schema: object
 ) -> None:
