@@ -19,6 +19,10 @@ SLACK: Final = 5  # rounds that another beat may have counted and not yet writte
 READ: Final = "SELECT redis_epoch, redis_run_id FROM system_state"
 ADVANCE: Final = "UPDATE system_state SET redis_epoch = %s WHERE redis_epoch = %s"
 AT_ONCE: Final = 5_000  # rows in one statement, so that none of them waits long for it
+# A Redis that was emptied since it was read must not be told what it should have forgotten.
+SET_IF_UNCHANGED: Final = """
+if (redis.call('GET', KEYS[1]) or '') == ARGV[1] then redis.call('SET', KEYS[1], ARGV[2]) end
+"""
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +46,7 @@ def keep() -> int:
         marked = _repair(known_run_id, run_id)
     if prepared.execute(ADVANCE, [epoch + 1, epoch]).rowcount:
         with asking() as client:
-            client.set(KEY, epoch + 1)
+            client.eval(SET_IF_UNCHANGED, 1, KEY, seen or b"", epoch + 1)
     return marked
 
 

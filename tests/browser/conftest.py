@@ -20,13 +20,14 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 
 from config import embedded_instance
 from config.env import env
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-START_SECONDS = 30
+START_SECONDS = 120
+WITHIN_MS = 60_000  # for whatever takes a moment, also on a machine that is very busy
 MISSING = "No Chromium: set CHROMIUM_PATH, or install one (Debian: apt-get install chromium)"
 OPTIONS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
 
@@ -114,6 +115,7 @@ def chromium() -> Iterator[Browser]:
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=OPTIONS)
+        expect.set_options(timeout=WITHIN_MS)
         yield browser
         browser.close()
     if before is None:
@@ -130,6 +132,7 @@ def visit(web: Web, chromium: Browser) -> Iterator[Callable[..., BrowserContext]
             signed_in.force_login(user)
             cookie = signed_in.cookies[settings.SESSION_COOKIE_NAME].value
             context = chromium.new_context(base_url=web.url, **options)
+            context.set_default_timeout(WITHIN_MS)
             contexts.callback(context.close)
             context.add_cookies(
                 [{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": web.url}]

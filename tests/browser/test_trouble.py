@@ -16,14 +16,21 @@ from errors_app.incidents import folding
 from errors_app.models import Breaker, Incident
 from executions_app import clock
 from executions_app.models import SystemState
-from tests.errors_app.breaking import SLOW, Listening, a_process, endpoint, succeed, until
+from tests.errors_app.breaking import (
+    SLOW,
+    Listening,
+    a_process,
+    endpoint,
+    redis_is_waited_for,  # noqa: F401  a fixture
+    succeed,
+    until,
+)
 from tests.errors_app.breaking import fail as fail_calls
 from tests.errors_app.failures import fail
 from tests.factories import ExecutionFactory, ScheduleFactory, UserFactory
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("redis_is_waited_for")]
 Visit = Callable[..., BrowserContext]
-WITHIN_MS = 5_000
 
 
 @pytest.fixture
@@ -96,7 +103,7 @@ def test_an_incident_appears_without_a_reload(visit: Visit, root: User) -> None:
     fail("the disk is full", owner_id=root.pk)
     folding.fold()
 
-    expect(page.locator("[data-incident]")).to_contain_text("the disk is full", timeout=WITHIN_MS)
+    expect(page.locator("[data-incident]")).to_contain_text("the disk is full")
 
 
 def test_an_endpoint_is_reset_without_a_script(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -12,10 +13,10 @@ import sys
 import tempfile
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import pytest
 
@@ -60,7 +61,7 @@ def refused(environment: Mapping[str, str], *arguments: str) -> subprocess.Compl
     )
 
 
-@contextmanager
+@contextlib.contextmanager
 def up(environment: Mapping[str, str], folder: Path) -> Iterator[subprocess.Popen[str]]:
     """A running `up`; whatever the test does to it, nothing of it stays."""
     complained = folder / "stderr"
@@ -90,7 +91,7 @@ def ready(running: subprocess.Popen[str], folder: Path) -> dict[str, Any]:
 
 
 def status_of(url: str) -> int:
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         return int(answer.status)
 
 
@@ -130,7 +131,7 @@ def test_up_that_is_interrupted_while_it_prepares_takes_down_what_there_is(
 ) -> None:
     with up(environment, folder) as running:
         said = folder / "stderr"
-        assert wait_until(lambda: "Running manage.py migrate" in said.read_text(), seconds=60)
+        assert wait_until(lambda: "Running manage.py migrate" in said.read_text(), seconds=120)
 
         running.terminate()
         running.wait(timeout=120)
@@ -158,20 +159,31 @@ def test_up_brings_everything_to_life_and_the_next_one_ends_what_a_killed_one_le
         after = ready(running, folder)
         check_alive(after, folder)
         assert after["admin"]["password"] is None
-        leaders = {one.pid for one in marked(after["token"]) if one.ppid() == running.pid}
-        others = {one.pid for one in marked(after["token"])} - leaders
+        leaders, sessions = leaders_and_sessions(after["token"], running.pid)
         assert after["pids"]["postgres"] == before["pids"]["postgres"]
         assert leaders == {
             pid for name, pid in after["pids"].items() if name not in {"postgres", "redis"}
         }
-        assert {os.getsid(pid) for pid in others} <= leaders
+        assert sessions <= leaders
 
         running.send_signal(signal.SIGINT)
         running.wait(timeout=120)
 
     assert running.returncode == 130
-    assert wait_until(lambda: not list(marked(after["token"])), seconds=20)
+    assert wait_until(lambda: not list(marked(after["token"])), seconds=60)
     assert embedded.discover(folder) is None
+
+
+def leaders_and_sessions(token: str, owner: int) -> tuple[set[int], set[int]]:
+    """Which of an installation's processes its owner has started, and the sessions of the rest."""
+    leaders, sessions = set(), set()
+    for one in marked(token):
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):  # it has just ended
+            if one.ppid() == owner:
+                leaders.add(one.pid)
+            else:
+                sessions.add(os.getsid(one.pid))
+    return leaders, sessions
 
 
 def taken_by(stranger: socket.socket, folder: Path) -> int:
@@ -181,7 +193,7 @@ def taken_by(stranger: socket.socket, folder: Path) -> int:
         content = embedded_instance.read_json(folder / "instance.json") or {"ports": {}}
         return int(content["ports"].get("PORT", 0))
 
-    assert wait_until(lambda: chosen() != 0, seconds=60, pause=0.005)
+    assert wait_until(lambda: chosen() != 0, seconds=120, pause=0.005)
     port = chosen()
     stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     stranger.bind(("127.0.0.1", port))

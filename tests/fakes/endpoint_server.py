@@ -87,9 +87,13 @@ class Endpoints:
             does = self._does.get(call.name, (Does(),))
         return does[min(nth, len(does) - 1)]
 
-    def end(self, call: Call) -> None:
+    def leave(self) -> None:
+        """Whoever reads the answer may call again before this thread has gone on."""
         with self._guard:
             self._under_way -= 1
+
+    def end(self, call: Call) -> None:
+        with self._guard:
             self._answered.append(call)
 
     def start(self) -> Endpoints:
@@ -140,10 +144,11 @@ class _Handler(BaseHTTPRequestHandler):
         )
         owner = self.server.owner
         does = owner.take(call)
+        owner.over.wait(does.delay_ms / 1000)
+        while does.gate is not None and not (does.gate.wait(0.05) or owner.over.is_set()):
+            continue
+        owner.leave()
         try:
-            owner.over.wait(does.delay_ms / 1000)
-            while does.gate is not None and not (does.gate.wait(0.05) or owner.over.is_set()):
-                continue
             text = json.dumps(does.body).encode()
             self.send_response(does.status)
             self.send_header("Content-Type", "application/json")

@@ -51,7 +51,7 @@ OF_TIME: Final = (
     ),
     Defence(
         "each policy of missed fires is kept",
-        BEATS + "after_ten_minutes_without_a_beat_each_policy_gets_exactly_its_runs",
+        BEATS + "after_a_hundred_minutes_without_a_beat_each_policy_gets_exactly_its_runs",
         "scheduler_app/policies.py",
         "    left = given.catchup_limit if given.catchup is CatchupPolicy.ALL else 1\n",
         "    left = 1\n",

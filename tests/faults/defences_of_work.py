@@ -188,8 +188,7 @@ OF_WORK: Final = (
     ),
     Defence(
         "a client that never reads is cut off",
-        "test_sockets.py::"
-        "test_clients_that_never_read_and_hostile_ones_cost_the_others_nothing",
+        "test_sockets.py::test_clients_that_never_read_and_hostile_ones_cost_the_others_nothing",
         "config/web.py",
         '"--ws", "config.web_sockets:BoundedWebSocket"',
         '"--ws", "auto"',

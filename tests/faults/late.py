@@ -1,4 +1,4 @@
-"""What each policy makes of eleven fires, one a minute, that nobody looked at for ten minutes."""
+"""What each policy makes of eleven fires, ten minutes apart, that nobody looked at meanwhile."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from tests.journeys.scenario import every, owner_id, schedule
 from tests.journeys.test_dispatch import force
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+STEP = 10 * MINUTE
+TOO_LATE = timedelta(seconds=15)  # to be on time
 
 EVERY_ONE = {"catchup_policy": "all", "catchup_limit": 100, "overlap_policy": "allow"}
 LAST_FIVE = {"catchup_policy": "all", "catchup_limit": 5}
@@ -26,12 +28,12 @@ LATE: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
         {"catchup_policy": "all", "catchup_limit": 5, "overlap_policy": "skip"},
         {"dispatched": 1, "skipped_overlap": 4, "missed_coalesced": 6},
     ),
-    "all of the last three minutes": (
+    "all of the last half hour": (
         {
             "catchup_policy": "all",
             "catchup_limit": 100,
             "overlap_policy": "allow",
-            "catchup_window_ms": 170_000,
+            "catchup_window_ms": 1_790_000,
         },
         {"dispatched": 3, "missed_too_old": 8},
     ),
@@ -57,8 +59,8 @@ LATE: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
         {**LAST_FIVE, "overlap_policy": "cancel_running"},
         {"dispatched": 1, "skipped_overlap": 4, "missed_coalesced": 6},
     ),
-    "to be started within an hour": (
-        {**EVERY_ONE, "run_ttl_ms": 3_600_000},
+    "to be started within three hours": (
+        {**EVERY_ONE, "run_ttl_ms": 10_800_000},
         {"dispatched": 11},
     ),
     "at most two at once": ({**EVERY_ONE, "max_concurrent": 2}, {"dispatched": 11}),
@@ -67,24 +69,24 @@ LATE: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
         {"dispatched": 11},
     ),
 }
-# Those of which an instant stands in the definition: `minutes` of it, after the first fire.
+# Those of which an instant stands in the definition.
 LATE_AND_BOUND: dict[str, tuple[Callable[[datetime], dict[str, Any]], dict[str, int]]] = {
     "until the fifth": (
-        lambda first: {**EVERY_ONE, "end_at": (first + 4 * MINUTE).isoformat()},
+        lambda first: {**EVERY_ONE, "end_at": (first + 4 * STEP).isoformat()},
         {"dispatched": 5},
     ),
     "the latest until the fifth": (
-        lambda first: {"end_at": (first + 4.5 * MINUTE).isoformat()},
+        lambda first: {"end_at": (first + 4.5 * STEP).isoformat()},
         {"dispatched": 1, "missed_coalesced": 4},
     ),
     "a window that closed meanwhile": (
-        lambda first: {**EVERY_ONE, "execution_window": hours(first - HOUR, first + 5 * MINUTE)},
+        lambda first: {**EVERY_ONE, "execution_window": hours(first - HOUR, first + 5 * STEP)},
         {"skipped_window": 11},
     ),
     "a window that opened meanwhile": (
         lambda first: {
             **EVERY_ONE,
-            "execution_window": hours(first + 5 * MINUTE, first + HOUR),
+            "execution_window": hours(first + 5 * STEP, first + 3 * HOUR),
         },
         {"skipped_window": 5, "dispatched": 6},
     ),
@@ -93,16 +95,16 @@ LATE_AND_BOUND: dict[str, tuple[Callable[[datetime], dict[str, Any]], dict[str, 
             **LAST_FIVE,
             "overlap_policy": "allow",
             "outside_window": "next_opening",
-            "execution_window": hours(first - HOUR, first + 5 * MINUTE),
+            "execution_window": hours(first - HOUR, first + 5 * STEP),
         },
         {"dispatched": 5, "missed_coalesced": 6},
     ),
     "a blackout that is over": (
-        lambda first: {**EVERY_ONE, "calendar": blackout(first + 2 * MINUTE, first + 6 * MINUTE)},
+        lambda first: {**EVERY_ONE, "calendar": blackout(first + 2 * STEP, first + 6 * STEP)},
         {"skipped_calendar": 4, "dispatched": 7},
     ),
     "a blackout that goes on": (
-        lambda first: {**EVERY_ONE, "calendar": blackout(first + 2 * MINUTE, first + HOUR)},
+        lambda first: {**EVERY_ONE, "calendar": blackout(first + 2 * STEP, first + 3 * HOUR)},
         {"skipped_calendar": 11},
     ),
 }
@@ -125,15 +127,15 @@ def blackout(begin: datetime, end: datetime) -> str:
 
 
 def late(first: datetime) -> dict[str, tuple[Schedule, dict[str, int]]]:
-    """Every case with a schedule that fires each minute and was not looked at since `first`."""
+    """Every case with a schedule that fires at each step and was not looked at since `first`."""
     said = {name: (policy, wanted) for name, (policy, wanted) in LATE.items()}
     said |= {name: (words(first), wanted) for name, (words, wanted) in LATE_AND_BOUND.items()}
     made = {}
     for name, (policy, wanted) in said.items():
         words = dict(policy)
         end_at = words.pop("end_at", None)  # no door takes an end that has passed
-        one = schedule(**every(60, **words))
+        one = schedule(**every(STEP.total_seconds(), **words))
         bounds = {} if end_at is None else {"end_at": end_at}
-        force(one, anchor_at=first - MINUTE, next_run_at=first, **bounds)
+        force(one, anchor_at=first - STEP, next_run_at=first, **bounds)
         made[name] = one, wanted
     return made

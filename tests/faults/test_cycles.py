@@ -20,6 +20,7 @@ from tests.fakes.endpoint_server import Does, Endpoints
 from tests.fakes.model_server import ModelServer
 from tests.faults import cycling
 from tests.faults.cycling import OF_THE_DIAMOND, held_in
+from tests.faults.lapsing import lapse, lapse_stages
 from tests.faults.nemesis import Nemesis
 from tests.journeys import ai, scenario
 from tests.journeys.ai import result, run
@@ -66,11 +67,9 @@ def test_a_worker_killed_in_a_stage_costs_time_and_no_second_call(
     execution = run(config={"autonomy": "shadow"})
     system.until(has_come.is_set, what=f"the model is asked for {stage}")
 
-    system.worker().kill()
-    gate.set()
-    system.worker(threads=8)
+    lose_the_worker(system, gate)
 
-    done = reaches(system, execution, "completed", seconds=60)
+    done = reaches(system, execution, "completed")
     assert (done.outcome, done.attempt) == ("ok", 1)
     assert sorted(call.name for call in endpoints.calls()) == ["alpha", "beta", "delta", "gamma"]
 
@@ -84,11 +83,9 @@ def test_a_worker_killed_in_mid_wave_repeats_only_what_had_not_ended(
     system.until(lambda: endpoints.calls("gamma"), what="the second wave runs")
     system.until(lambda: "completed" in ends_of(execution, "beta"), what="a step of it has ended")
 
-    system.worker().kill()
-    gate.set()
-    system.worker(threads=8)
+    lose_the_worker(system, gate)
 
-    done = reaches(system, execution, "completed", seconds=60)
+    done = reaches(system, execution, "completed")
     nemesis.checks(1)
     assert (done.outcome, done.attempt) == ("ok", 1)
     assert {name: len(endpoints.calls(name)) for name in OF_THE_DIAMOND} == {
@@ -111,7 +108,7 @@ def test_a_redis_emptied_between_waves_costs_time_and_nothing_else(
     nemesis.strikes("Redis emptied")
     gate.set()
 
-    done = reaches(system, execution, "completed", seconds=60)
+    done = reaches(system, execution, "completed")
     assert (done.outcome, done.attempt) == ("ok", 1)
     assert all(len(endpoints.calls(name)) == 1 for name in OF_THE_DIAMOND)
 
@@ -122,12 +119,11 @@ def test_steps_whose_messages_are_lost_are_sent_again(system: System, endpoints:
     execution = run()
     system.until(lambda: endpoints.calls("alpha"), what="the first wave runs")
     system.worker().kill()
-    gate.set()
-
     system.broker.flushall()
-    system.worker(threads=8)
 
-    done = reaches(system, execution, "completed", seconds=60)
+    lose_the_worker(system, gate)
+
+    done = reaches(system, execution, "completed")
     assert done.outcome == "ok"
     assert all(len(endpoints.calls(name)) == 1 for name in OF_THE_DIAMOND[1:])
 
@@ -148,7 +144,7 @@ def test_messages_that_come_three_times_do_everything_once(
             carry_out_step(cycle_id=str(cycle.id), step_id=str(step))
     gate.set()
 
-    done = reaches(system, execution, "completed", seconds=60)
+    done = reaches(system, execution, "completed")
     for _ in range(3):
         carry_out_stage(cycle_id=str(cycle.id))
         look_at_wave(cycle_id=str(cycle.id))
@@ -166,12 +162,10 @@ def test_a_step_that_kills_its_worker_each_time_is_given_up_after_three(
     execution = run(retry_policy=retries(0))
     for nth, gate in enumerate(gates, start=1):
         has_come = partial(has_been_called, endpoints, "beta", nth)
-        system.until(has_come, what=f"try {nth} of the step", seconds=60)
-        system.worker().kill()
-        gate.set()
-        system.worker(threads=8)
+        system.until(has_come, what=f"try {nth} of the step")
+        lose_the_worker(system, gate)
 
-    done = reaches(system, execution, "completed", seconds=60)
+    done = reaches(system, execution, "completed")
     assert done.outcome == "partial"
     by_name = {step["name"]: step for step in result(done)["steps"]}
     assert by_name["beta"]["error_class"] == "lost"
@@ -202,6 +196,15 @@ def test_an_endpoint_that_is_deleted_while_a_plan_names_it_is_called_no_more(
     assert any("gamma" in note for note in result(later)["notes"])
     assert not endpoints.calls("gamma")
     assert [len(endpoints.calls(name)) for name in ("alpha", "beta")] == [2, 2]
+
+
+def lose_the_worker(system: System, gate: threading.Event) -> None:
+    """The only one is killed, and what it held runs out of its leases; then there is another."""
+    system.processes["worker"].kill()
+    gate.set()
+    lapse()
+    lapse_stages()
+    system.worker(threads=8)
 
 
 def has_been_called(endpoints: Endpoints, name: str, times: int) -> bool:

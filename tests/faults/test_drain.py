@@ -28,6 +28,7 @@ LONG: Final = pytest.mark.long
 DRAIN_SECONDS: Final = 1.0
 numbers: Final = itertools.count(1)
 # A lease that would end long after the test: nobody waits for that.
+UNDER_A_LEASE: Final = 45.0
 SETTINGS: Final = {
     "LEASE_SECONDS": "60",
     "HEARTBEAT_SECONDS": "5",
@@ -123,7 +124,7 @@ def test_a_worker_that_is_told_to_stop_ends_what_it_runs_and_begins_nothing_more
     system.worker(threads=THREADS)
     system.wait_ready()
     for execution in waiting:
-        assert reaches(system, execution, "completed", seconds=10).attempt == 1
+        assert reaches(system, execution, "completed", seconds=UNDER_A_LEASE).attempt == 1
 
 
 @pytest.mark.parametrize("pool", [pytest.param("threads", marks=LONG), "prefork"])
@@ -141,7 +142,7 @@ def test_what_still_runs_after_the_limit_is_tried_by_another_worker_at_once(
     second = system.until(
         lambda: Execution.objects.filter(id=execution, status="running", attempt=2).first(),
         what="another has begun it",
-        seconds=20,
+        seconds=UNDER_A_LEASE,
     )
 
     assert exit_status(system, worker) == 0
@@ -171,7 +172,7 @@ def test_what_does_not_hear_that_it_should_stop_keeps_nobody(
 
     tell(worker)
 
-    assert exit_status(system, worker, seconds=20) == 0
+    assert exit_status(system, worker, seconds=UNDER_A_LEASE) == 0
     assert (one(deaf).status, one(deaf).outcome) == ("failed", "lost")
 
 
@@ -203,7 +204,7 @@ def test_told_once_more_it_ends_at_once(
     for child in children:
         child.resume()
 
-    assert exit_status(system, worker, seconds=20) == 0
+    assert exit_status(system, worker, seconds=UNDER_A_LEASE) == 0
     assert (one(execution).outcome, one(program).outcome) == ("lost", "lost")
     assert programs(program) == []
     gate.touch()
@@ -240,10 +241,10 @@ def test_programs_end_with_their_worker_and_those_that_wait_for_a_place_go_back_
     assert programs(long)
 
     tell(worker)
-    reaches(system, waiting, "queued", seconds=10)
+    reaches(system, waiting, "queued", seconds=UNDER_A_LEASE)
     running_meanwhile = one(long).status
 
-    assert exit_status(system, worker, seconds=20) == 0
+    assert exit_status(system, worker, seconds=UNDER_A_LEASE) == 0
     assert running_meanwhile == "running"
     assert programs(long) == []
     assert one(waiting).attempt == 0

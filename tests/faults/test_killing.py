@@ -25,7 +25,7 @@ from tests.faults.nemesis import Nemesis
 from tests.faults.stormy import Stormy, stormy
 from tests.journeys import ai
 from tests.journeys.scenario import errors, retries, schedule
-from tests.processes import QUICK, Process, System
+from tests.processes import QUICK, SHORT_LEASE, Process, System
 
 pytestmark = [pytest.mark.fault, pytest.mark.long]  # `test_workers` kills each once, in CI too
 
@@ -33,7 +33,9 @@ KILLS = 20
 MANY = 40  # attempts: no execution runs out of them
 # A call of half a second, renewed leases included; the lease of a dead worker; the rescuer's next
 # round; and two seconds, twice over for a slow machine.
-TAKEN_BACK = timedelta(seconds=0.5 + float(QUICK["LEASE_SECONDS"]) + float(QUICK["RESCUE_SECONDS"]))
+TAKEN_BACK = timedelta(
+    seconds=0.5 + float(SHORT_LEASE["LEASE_SECONDS"]) + float(QUICK["RESCUE_SECONDS"])
+)
 MOST_LATER = timedelta(seconds=4)
 
 
@@ -48,7 +50,7 @@ def living_system(
     folder = tmp_path_factory.mktemp("killing")
     with (
         django_db_blocker.unblock(),
-        ai.running(folder, endpoints, model, threads=THREADS) as system,
+        ai.running(folder, endpoints, model, threads=THREADS, **SHORT_LEASE) as system,
     ):
         yield system
 

@@ -136,6 +136,9 @@ def fires_of(many: Sequence[Schedule]) -> Any:
 
 
 def all_ended(many: Sequence[Schedule], *, until: datetime) -> bool:
+    ids = [one.id for one in many]
+    if Schedule.objects.filter(id__in=ids, enabled=True, next_run_at__lte=until).exists():
+        return False
     due = fires_of(many).filter(nominal_at__lte=until).values_list("execution_id", flat=True)
     return not Execution.objects.filter(id__in=due).exclude(status__in=ENDED).exists()
 

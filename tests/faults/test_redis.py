@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -19,8 +18,8 @@ from tests.faults import cycling
 from tests.faults.conftest import THREADS
 from tests.faults.nemesis import Nemesis
 from tests.journeys import ai
-from tests.journeys.scenario import begun, reaches, run, schedule
-from tests.journeys.test_dispatch import completed
+from tests.journeys.scenario import begun, every, reaches, run, schedule
+from tests.journeys.test_dispatch import completed, due_now
 from tests.processes import System
 
 pytestmark = pytest.mark.fault
@@ -89,8 +88,8 @@ def test_what_is_due_while_redis_is_away_is_recorded_and_runs_when_it_is_back(
 ) -> None:
     system.redis_server().kill()
     system.until(lambda: switch.read().status == "error", what="the system says so")
-    at = datetime.now(UTC) + timedelta(seconds=0.3)
-    once = schedule(schedule_type="one_time", schedule_config={"run_at": at.isoformat()})
+    once = schedule(**every(3600))
+    due_now(once)
 
     recorded = system.until(
         lambda: Execution.objects.filter(schedule_id=once.id).first(), what="it is recorded"

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import pytest
+from pytest_django import DjangoDbBlocker
 
-from executions_app.models import Event
+from executions_app.models import Event, Execution
 from scheduler_app import envelopes
+from tests.faults.bare import bare_system
 from tests.faults.conftest import THREADS
+from tests.faults.lapsing import lapse
 from tests.faults.nemesis import Nemesis
 from tests.journeys import scenario
 from tests.journeys.scenario import begun, errors, one, reaches, retries, run
-from tests.processes import System
+from tests.processes import SHORT_LEASE, Process, System
 
 pytestmark = pytest.mark.fault
 
@@ -29,23 +35,44 @@ SURVIVED = {
 }
 
 
+@pytest.fixture(scope="module")
+def living_system(
+    django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[System]:
+    """A beat; each test begins with the worker that it needs."""
+    folder = tmp_path_factory.mktemp("workers")
+    with django_db_blocker.unblock(), bare_system(folder) as system:
+        system.beat()
+        yield system
+
+
+def usual_worker(system: System) -> Process:
+    worker = system.worker(threads=THREADS)
+    system.wait_ready()
+    return worker
+
+
 def test_what_a_killed_worker_ran_is_tried_again_and_what_it_had_not_begun_is_not_charged(
     system: System, gate: Path
 ) -> None:
-    worker = system.worker()
-    running = [run({"until": str(gate)}, retry_policy=retries(1)) for _ in range(THREADS)]
+    if "worker" in system.processes:
+        system.processes["worker"].stop()
+    doomed = system.worker("doomed", threads=THREADS, **SHORT_LEASE)
+    running = [run({"until": str(gate)}, retry_policy=retries(5)) for _ in range(THREADS)]
     for execution in running:
-        reaches(system, execution, "running")
+        system.until(lambda each=execution: begun(system, each), what="it has begun")  # type: ignore[misc]
     waiting = [run() for _ in range(2 * THREADS)]
 
-    worker.kill()
+    doomed.kill()
     gate.touch()
-    system.worker()
+    usual_worker(system)
 
     for execution in running:
-        assert reaches(system, execution, "completed").attempt == 2
-        assert [record.error_class for record in errors(execution)] == ["lost"]
-        assert begun(system, execution) == 2
+        done, lost = reaches(system, execution, "completed"), errors(execution)
+        assert {record.error_class for record in lost} == {"lost"}
+        # A doomed worker that was off its processor for as long as a lease has lost it twice.
+        assert done.attempt == len(lost) + 1
+        assert 2 <= begun(system, execution) <= done.attempt
     for execution in waiting:
         assert reaches(system, execution, "completed").attempt == 1
 
@@ -54,7 +81,7 @@ def test_what_a_killed_worker_ran_is_tried_again_and_what_it_had_not_begun_is_no
 def test_a_job_that_kills_its_worker_in_a_slice_of_fifty_leaves_its_neighbours_untouched(
     system: System, tmp_path: Path
 ) -> None:
-    system.worker().stop()
+    usual_worker(system).stop()
     deadly = run({"poison": "os_exit"}, retry_policy=retries(1))
     neighbours = [run() for _ in range(49)]
     system.broker.delete("normal")
@@ -63,10 +90,10 @@ def test_a_job_that_kills_its_worker_in_a_slice_of_fifty_leaves_its_neighbours_u
     # One thread: what runs beside it in another thread of the same process does die with it.
     single = system.worker("single")
 
+    dead = ends(system, deadly)
     for execution in neighbours:
-        assert reaches(system, execution, "completed", seconds=60).attempt == 1
+        assert reaches(system, execution, "completed").attempt == 1
         assert errors(execution) == []
-    dead = reaches(system, deadly, "failed", seconds=60)
     single.stop()
     assert (dead.attempt, dead.outcome, dead.travels_alone) == (2, "lost", True)
 
@@ -74,22 +101,34 @@ def test_a_job_that_kills_its_worker_in_a_slice_of_fifty_leaves_its_neighbours_u
 def test_a_job_that_kills_its_worker_at_every_attempt_is_buried_after_three(
     system: System,
 ) -> None:
+    usual_worker(system)
     deadly = run({"poison": "os_exit"}, retry_policy=retries(9))
 
-    dead = reaches(system, deadly, "failed", seconds=60)
+    dead = ends(system, deadly)
 
     assert (dead.attempt, dead.outcome) == (3, "lost")
     assert scenario.letter(deadly).error_class == "lost"
     reaches(system, run(), "completed")
 
 
+def ends(system: System, deadly: UUID) -> Execution:
+    """How what kills its workers ends; the leases of the dead run out meanwhile."""
+
+    def look() -> bool:
+        lapse()
+        return one(deadly).status == "failed"
+
+    system.until(look, what="it is buried")
+    return one(deadly)
+
+
 @pytest.mark.long  # to its neighbours and the rescuer it is what `os_exit` is
 def test_a_segmentation_fault_costs_its_own_attempt(system: System) -> None:
-    worker = system.worker()
+    worker = usual_worker(system)
     deaths = worker.deaths
     deadly = run({"poison": "segfault"})
 
-    dead = reaches(system, deadly, "failed")
+    dead = ends(system, deadly)
 
     assert (dead.attempt, dead.outcome) == (1, "lost")
     assert worker.deaths == deaths + 1
@@ -97,9 +136,9 @@ def test_a_segmentation_fault_costs_its_own_attempt(system: System) -> None:
 
 @pytest.mark.long  # the next one has more of the same
 def test_a_worker_woken_after_its_lease_writes_nothing(system: System, gate: Path) -> None:
-    zombie = system.worker()
+    zombie = usual_worker(system)
     execution = run({"until": str(gate)}, retry_policy=retries(1))
-    reaches(system, execution, "running")
+    system.until(lambda: begun(system, execution), what="it has begun")
     zombie.pause()
     second = system.worker("second")
 
@@ -107,12 +146,7 @@ def test_a_worker_woken_after_its_lease_writes_nothing(system: System, gate: Pat
     taken_over = reaches(system, execution, "completed")
     told = Event.objects.filter(execution_id=execution, type__startswith="execution:")
     told_before = told.count()
-    zombie.resume()
-    system.until(lambda: woken(system, execution, zombie.pid), what="the zombie's run ended")
-    system.until(
-        lambda: any(words in zombie.log.read_text() for words in GIVES_WAY),
-        what="the zombie gives way",
-    )
+    wake(system, zombie, execution)
 
     second.stop()
     now = one(execution)
@@ -122,45 +156,64 @@ def test_a_worker_woken_after_its_lease_writes_nothing(system: System, gate: Pat
     assert told.count() == told_before
 
 
-def test_a_worker_woken_while_another_runs_its_execution_writes_nothing(system: System) -> None:
-    zombie = system.worker()
-    execution = run({"seconds": 2.0}, retry_policy=retries(1))
-    reaches(system, execution, "running")
+def test_a_worker_woken_while_another_runs_its_execution_writes_nothing(
+    system: System, gate: Path
+) -> None:
+    zombie = usual_worker(system)
+    execution = run({"until": str(gate)}, retry_policy=retries(1))
+    system.until(lambda: begun(system, execution), what="it has begun")
     zombie.pause()
     second = system.worker("second")
-    system.until(lambda: begun(system, execution) == 2, what="another has taken it over")
 
-    zombie.resume()
-    system.until(lambda: woken(system, execution, zombie.pid), what="the zombie's run ended")
-    system.until(
-        lambda: any(words in zombie.log.read_text() for words in GIVES_WAY),
-        what="the zombie gives way",
-    )
+    def is_taken_over() -> bool:
+        lapse()
+        return begun(system, execution) == 2
+
+    system.until(is_taken_over, what="another has taken it over")
+    gate.symlink_to(f"/proc/self/task/{zombie.pid}")  # which is there for the zombie only
+    wake(system, zombie, execution)
+    gate.unlink()
+    gate.touch()
 
     done = reaches(system, execution, "completed")
     second.stop()
     assert (done.attempt, done.worker_id.split(":")[1]) == (2, str(second.pid))
-    ended = [each for each in system.entries() if each["execution"] == str(execution)][-1]
-    assert (ended["what"], ended["pid"]) == ("ended", second.pid)
+    (ended,) = after_the_beginning(system, execution, second.pid)
+    assert ended["what"] == "ended"
     assert done.completed_at is not None
     assert done.completed_at.timestamp() >= ended["at"]
 
 
-GIVES_WAY = ("belongs to another worker now", "The lease ended before the outcome was stored")
+GIVES_WAY = (b"belongs to another worker now", b"The lease ended before the outcome was stored")
 
 
-def woken(system: System, execution: object, pid: int) -> bool:
-    return any(
-        entry["execution"] == str(execution) and entry["pid"] == pid and entry["what"] != "began"
-        for entry in system.entries()
+def wake(system: System, zombie: Process, execution: UUID) -> None:
+    """Let it go on, and give way to whoever has its execution now."""
+    said_before = zombie.log.stat().st_size
+    zombie.resume()
+    system.until(
+        lambda: after_the_beginning(system, execution, zombie.pid), what="the zombie's run ended"
     )
+    system.until(
+        lambda: any(words in zombie.log.read_bytes()[said_before:] for words in GIVES_WAY),
+        what="the zombie gives way",
+    )
+
+
+def after_the_beginning(system: System, execution: UUID, pid: int) -> list[dict[str, Any]]:
+    """What the handler in this process wrote down of it once it had begun."""
+    return [
+        entry
+        for entry in system.entries()
+        if (entry["execution"], entry["pid"]) == (str(execution), pid) and entry["what"] != "began"
+    ]
 
 
 @pytest.mark.parametrize("poison", SURVIVED)
 def test_a_poisonous_handler_is_an_outcome_and_its_worker_serves_on(
     system: System, gate: Path, nemesis: Nemesis, poison: str
 ) -> None:
-    worker = system.worker()
+    worker = usual_worker(system)
     pid = worker.pid
     neighbour = run({"until": str(gate)})
     reaches(system, neighbour, "running")

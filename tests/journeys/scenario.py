@@ -23,7 +23,7 @@ from scheduler_app import system as switch
 from scheduler_app.models import Schedule
 from tests.journeys.handlers import Act
 from tests.journeys.services import system
-from tests.processes import System
+from tests.processes import LONGEST_SECONDS, System
 
 SOON = {"base_ms": 20, "cap_ms": 20, "jitter": "none"}
 NEVER = {"base_ms": 3_600_000, "cap_ms": 3_600_000, "jitter": "none"}
@@ -105,7 +105,9 @@ def letter(execution_id: UUID) -> DeadLetter:
     return DeadLetter.objects.get(execution_id=execution_id, handling="")
 
 
-def reaches(system: System, execution_id: UUID, wanted: str, *, seconds: float = 30.0) -> Execution:
+def reaches(
+    system: System, execution_id: UUID, wanted: str, *, seconds: float = LONGEST_SECONDS
+) -> Execution:
     """Wait for a state; fails with the state it stands in instead."""
     try:
         system.until(

@@ -21,6 +21,7 @@ from executions_app import partitions
 from scheduler_app import queues
 from tests.processes import QUICK, System
 
+PATIENTLY: Final = "-c lock_timeout=60000 -c statement_timeout=90000"
 TEMPLATE: Final = f"journeys_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
 
 
@@ -78,15 +79,17 @@ def _make_template() -> None:
 
 @contextmanager
 def _seeing(name: str) -> Iterator[None]:
-    before = connection.settings_dict["NAME"]
+    """Patiently: a process of the system may be off its processor with a row locked."""
+    known, options = connection.settings_dict, connection.settings_dict["OPTIONS"]
+    before = known["NAME"], options["options"]
     connection.close()
-    connection.settings_dict["NAME"] = name
+    known["NAME"], options["options"] = name, f"{before[1]} {PATIENTLY}"
     partitions.forget()
     try:
         yield
     finally:
         connection.close()
-        connection.settings_dict["NAME"] = before
+        known["NAME"], options["options"] = before
         partitions.forget()
 
 

@@ -28,7 +28,11 @@ from tests.processes import System
 
 pytestmark = pytest.mark.journey
 
-ENVIRONMENT: Final = {"MAX_REPAIR_ATTEMPTS": "1"}
+ENVIRONMENT: Final = {
+    "MAX_REPAIR_ATTEMPTS": "1",
+    "LLM_FIRST_TOKEN_SECONDS": "120",  # a model is kept waiting
+    "LLM_TIMEOUT_SECONDS": "120",
+}
 WORKERS: Final = ("worker", "second")
 DUPLICATES: Final = 20
 GOOD: Final = plan(plan_step("a", "alpha"), plan_step("b", "beta", "a"))

@@ -82,13 +82,17 @@ def test_a_plan_of_the_model_is_carried_out_as_it_says(
 def test_the_strategy_says_how_many_run_together(
     system: System, endpoints: Endpoints, model: ModelServer, strategy: str, most: int
 ) -> None:
+    gate = threading.Event()
     for name in NAMES:
-        endpoints.on(name, Does(delay_ms=150))
+        endpoints.on(name, Does(delay_ms=150, gate=gate))
     steps = [plan_step(f"s{at}", name) for at, name in enumerate(NAMES)]
     model.on("plan", says_json(plan(*steps, strategy=strategy, concurrency=2)))
 
-    done = reaches(system, run(), "completed")
+    execution = run()
+    system.until(lambda: endpoints.most_at_once["all"] == most, what="so many are called")
+    gate.set()
 
+    done = reaches(system, execution, "completed")
     assert done.outcome == "ok"
     assert sorted(call.name for call in endpoints.calls()) == sorted(NAMES)
     assert endpoints.most_at_once["all"] == most

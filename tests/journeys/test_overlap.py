@@ -65,11 +65,14 @@ def each_fire_has_its_execution(of: Schedule) -> bool:
 def test_skip_runs_nothing_beside_a_run(system: System, gate: Path) -> None:
     steady = slow(gate, "skip")
 
-    system.until(lambda: reasons(steady)["skipped_overlap"] >= 2, what="two fires were skipped")
+    system.until(
+        lambda: reasons(steady)["skipped_overlap"] >= 2 and made(steady)[0].status == "running",
+        what="two fires were skipped beside a run",
+    )
 
     while_it_ran = made(steady)
     ended = open_and_finish(system, gate, steady)
-    assert [one.status for one in while_it_ran] == ["running"]
+    assert len(while_it_ran) == 1
     assert {one.status for one in ended} == {"completed"}
     assert ran_one_at_a_time(ended)
     assert each_fire_has_its_execution(steady)
@@ -78,7 +81,10 @@ def test_skip_runs_nothing_beside_a_run(system: System, gate: Path) -> None:
 def test_buffer_one_lets_a_single_one_wait(system: System, gate: Path) -> None:
     steady = slow(gate, "buffer_one")
 
-    system.until(lambda: reasons(steady)["skipped_overlap"] >= 2, what="two fires were skipped")
+    system.until(
+        lambda: reasons(steady)["skipped_overlap"] >= 2 and made(steady)[0].status == "running",
+        what="two fires were skipped beside a run",
+    )
 
     while_it_ran = [one.status for one in made(steady)]
     waiting = held(steady)
@@ -116,12 +122,13 @@ def test_cancel_running_gives_way_to_the_newest(system: System, gate: Path) -> N
     assert ended[-1].status == "completed"
     assert {one.status for one in ended} == {"cancelled", "completed"}
     assert ran_one_at_a_time(ended)
-    assert set(reasons(steady)) == {"dispatched"}
+    # Of fires that are looked at late, together, only the newest runs.
+    assert set(reasons(steady)) <= {"dispatched", "missed_coalesced"}
     assert each_fire_has_its_execution(steady)
 
 
 def test_allow_queues_every_fire_beside_the_run(system: System, gate: Path) -> None:
-    steady = slow(gate, "allow")
+    steady = slow(gate, "allow", catchup_policy="all", catchup_limit=100)
 
     system.until(
         lambda: [one.status for one in made(steady)][:3] == ["running", "queued", "queued"],

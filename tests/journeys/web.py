@@ -25,12 +25,12 @@ def serving(system: System, *, name: str = "web") -> Iterator[str]:
 
     def answers() -> bool:
         try:
-            return requests.get(f"{url}/api/health/live", timeout=5).ok
-        except requests.ConnectionError:
+            return requests.get(f"{url}/api/health/live", timeout=30).ok
+        except requests.RequestException:
             return False
 
     try:
-        system.until(answers, what="the web answers")
+        system.until(answers, what="the web answers", seconds=120)
         yield url
     finally:
         process.stop()
