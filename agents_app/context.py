@@ -70,9 +70,9 @@ class RunContext(Generic[C]):
             self.waited_seconds += waited
             self._waits_since = None
 
-    def took(self, program: Any) -> None:
+    def took(self, program: Any, *, peak_bytes: int = 0) -> None:
         """Count what a program took that has ended, by what `os.wait4` said of it."""
-        self.meter.add(program)
+        self.meter.add(program, peak_bytes=peak_bytes)
 
     def check(self) -> None:
         """Raise LeaseLost, Cancelled or DeadlineExceeded when the handler has to stop.

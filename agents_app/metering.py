@@ -27,9 +27,16 @@ class Meter:
         self._before = _of_this_thread()
         self._programs: list[_Count] = []
 
-    def add(self, program: Any) -> None:
-        """Count a program that has ended, by what `os.wait4` says of it."""
-        self._programs.append(_count(program))
+    def add(self, program: Any, *, peak_bytes: int) -> None:
+        """Count a program that has ended, by what `os.wait4` says of it and what was seen before.
+
+        On Linux a program inherits the peak of the process that starts it: what `os.wait4` says of
+        memory means something only beyond that.
+        """
+        said = _count(program)
+        is_its_own = said.peak_bytes > _of_this_thread().peak_bytes
+        peak = said.peak_bytes if is_its_own else peak_bytes
+        self._programs.append(said._replace(peak_bytes=peak))
 
     def usage(self) -> Usage:
         """What was taken so far."""

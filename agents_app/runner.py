@@ -258,9 +258,9 @@ def _store_outcomes(slice_: Slice) -> None:
 
 def _leave_all(kept: Sequence[tuple[Held, Leave]]) -> None:
     problems = lifecycle.leave_all([move for _, move in kept])
-    for (one, _), problem in zip(kept, problems, strict=True):
+    for (one, move), problem in zip(kept, problems, strict=True):
         if isinstance(problem, DataError):
-            _recover_unstorable(one.claimed, problem)
+            _recover_unstorable(replace(one.claimed, usage=move.usage), problem)
         elif problem:
             logger.warning("The lease ended before the outcome was stored; nothing was written")
 

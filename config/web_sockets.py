@@ -33,12 +33,20 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
 
     async def send(self, message: Any) -> None:
         """Raises ClientDisconnected if the client does not read what was sent before."""
-        try:
-            async with asyncio.timeout(UNREAD_SECONDS):
-                await self.writable.wait()
-        except TimeoutError:
-            self.transport.abort()  # then it is writable, and disconnected
+        if not self.writable.is_set():
+            try:
+                async with asyncio.timeout(UNREAD_SECONDS):
+                    await self.writable.wait()
+            except TimeoutError:
+                self.transport.abort()  # then it is writable, and disconnected
         await super().send(message)
+
+    def handle_ping(self) -> None:
+        """A flood of pings is not answered to whom does not read the answers."""
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()
 
     def keepalive_timeout(self) -> None:
         """It did not answer a ping; what it has not read by now it never will."""

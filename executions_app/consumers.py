@@ -6,6 +6,8 @@ import asyncio
 import json
 import time
 from collections import deque
+from collections.abc import Coroutine
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any, Final, Literal
@@ -27,6 +29,7 @@ PING_WRITE_SECONDS: Final = 10.0
 WATCH_SECONDS: Final = 5.0
 USER_CHECK_SECONDS: Final = 60.0
 
+CUT_OFF: Final = 1006
 TOO_BIG: Final = 1009
 NOT_SIGNED_IN: Final = 4401
 TOO_FAST: Final = 4429
@@ -82,8 +85,8 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
         self._session_id = client.session_id = session.id
         await self._say("connected", session_id=str(session.id))
         self._tasks = [
-            asyncio.create_task(self._send_on(self.client), name="ws.send"),
-            asyncio.create_task(self._watch(), name="ws.watch"),
+            asyncio.create_task(_until_it_is_gone(self._send_on(client)), name="ws.send"),
+            asyncio.create_task(_until_it_is_gone(self._watch()), name="ws.watch"),
         ]
 
     async def disconnect(self, code: int) -> None:
@@ -94,6 +97,14 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
             await feed.of_this_loop().detach(self.client)
         if self._session_id is not None:
             await database_sync_to_async(sessions.close)(self._session_id, code=code)
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        """Whoever is cut off while it is answered hears no disconnect: it leaves from here."""
+        try:
+            await super().dispatch(message)
+        except OSError:
+            await self.disconnect(CUT_OFF)
+            raise
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """Answer one message of the client."""
@@ -194,6 +205,12 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
     async def _say(self, type_: str, **data: Any) -> None:
         timestamp = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         await self.send(text_data=json.dumps({"type": type_, **data, "timestamp": timestamp}))
+
+
+async def _until_it_is_gone(part: Coroutine[Any, Any, None]) -> None:
+    """Nothing can be told any more to a client that is gone; `disconnect` hears of it."""
+    with suppress(OSError):
+        await part
 
 
 def _viewer(user: Any) -> Viewer:

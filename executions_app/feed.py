@@ -30,6 +30,7 @@ from executions_app.mailbox import Letter, Mailbox
 from executions_app.subscriptions import Subscription, Viewer
 
 PAGE: Final = 500
+REPLAY_PAGE: Final = 100  # of each client that is told what it missed, and may read slowly
 MOST_REPLAYED: Final = 5_000
 # After a ring a transaction that is still open may hide its rows: look again soon, then idle.
 LOOKS_SECONDS: Final = (0.05, 0.2, 2.0)
@@ -142,12 +143,12 @@ class Feed:
         client.subscription, position = None, since
         while position < self.cursor:
             target = self.cursor
-            page = await database_sync_to_async(events.after)(position, limit=PAGE)
+            page = await database_sync_to_async(events.after)(position, limit=REPLAY_PAGE)
             for event in page:
                 if client.viewer.may_see(event) and subscription.wants(event):
                     yield write(event).text
             position = page[-1].cursor if page else position
-            if len(page) < PAGE:
+            if len(page) < REPLAY_PAGE:
                 position = max(position, target)
         # No await from the last comparison to here: the reader cannot slip in between.
         client.position, client.subscription = position, subscription

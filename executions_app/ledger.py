@@ -43,7 +43,8 @@ class Claim:
 class Usage(NamedTuple):
     """What an attempt took of the machine that it ran on: its thread, and the programs it started.
 
-    `peak_memory_kb` is that of its programs; without any, of its worker's process, since its start.
+    `peak_memory_kb` is that of its programs, as far as it was seen; without any, of its worker's
+    process, since its start.
     `read_kb` and `written_kb` are those of the disk: not what the cache had, nor the network.
     """
 
@@ -57,7 +58,7 @@ class Usage(NamedTuple):
 class Claimed:
     """An execution that this process holds the lease of; not to be begun before `begins_at`.
 
-    `usage` is what its run took, once that is over: every way out of `running` stores it.
+    `usage` is what its run took, once that is over and was measured; it is stored with its end.
     """
 
     id: UUID

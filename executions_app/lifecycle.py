@@ -151,7 +151,7 @@ def leave_all(moves: Sequence[Leave]) -> list[LostRace | DataError | None]:
 
 def stop_now(held: Claimed) -> None:
     """In the caller's transaction: cancelled, for a failed or lost attempt that was to stop."""
-    leave_now(Leave(held.id, held.lease_token, ExecutionStatus.CANCELLED, Outcome.CANCELLED))
+    leave_now(cancellation(held))
 
 
 def send_alone(held: Claimed) -> None:

@@ -14,7 +14,7 @@ from uuid import UUID
 from django.db import transaction
 
 from agents_app import connections
-from agents_app.cycle import holder, places, rows, spent, telling
+from agents_app.cycle import got_over, holder, places, rows, spent, telling
 from agents_app.models import Cycle, CycleStatus, Tier
 from errors_app import recovery
 from errors_app.taxonomy import DeadlineExceeded, ErrorClass, HandlerError
@@ -56,6 +56,7 @@ def _complete(
         done = {"done": len(found), "total": len(found), "failed": failed}
         leases.tell_progress(execution, {**done, "current_step": "", "percent": 100})
         rows.close(locked, CycleStatus.COMPLETED, **changes, **spent.totals(locked))
+        got_over.note_failed_steps(execution, found)
         output = result(locked, found)
         lifecycle.leave_now(
             lifecycle.completion(execution, output=output, outcome=_outcome(locked, found))

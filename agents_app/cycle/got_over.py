@@ -1,4 +1,7 @@
-"""What a cycle got over: a model without a usable answer leaves an error record, and no failure."""
+"""What a cycle got over leaves an error record, and no failure.
+
+A model without a usable answer, and a step that failed where the execution could do without it.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,20 @@ from agents_app.models_cycles import Phase
 from agents_app.planning.deciding import NoModel
 from agents_app.planning.malformed import MalformedResponseError
 from errors_app import recording
-from errors_app.taxonomy import HandlerError
+from errors_app.taxonomy import ErrorClass, HandlerError
 from executions_app import events, leases
+from executions_app.ledger import Claimed
+from executions_app.models import Step
+from executions_app.states import StepStatus
 
 logger = logging.getLogger(__name__)
 
 NOTE: Final = "The cycle went on without this answer; its tier and notes say how"
+WITHOUT_THE_STEP: Final = "Its retries are used up; the execution ended without it, as partial"
+
+
+class StepFailed(HandlerError):
+    """A call of the plan failed that the execution could do without."""
 
 
 @contextmanager
@@ -38,6 +49,19 @@ def noted(cycle: Cycle, *, phase: Phase) -> Iterator[dict[str, HandlerError]]:
         _keep(cycle, list(failed.values()), phase=phase)
         raise
     _keep(cycle, list(failed.values()), phase=phase)
+
+
+def note_failed_steps(held: Claimed, found: Sequence[Step]) -> None:
+    """In the transaction that completes the execution: a record of each step that failed."""
+    for one in found:
+        if one.status == StepStatus.FAILED:
+            error = StepFailed(
+                f"The step {one.name!r} failed: {one.reason}",
+                error_class=ErrorClass(one.error_class or ErrorClass.UNKNOWN),
+                step=one.name,
+            )
+            part = f"step {one.name}"
+            recording.record_survived(held, error, part=part, note=WITHOUT_THE_STEP)
 
 
 def _keep(cycle: Cycle, errors: Sequence[HandlerError], *, phase: Phase) -> None:

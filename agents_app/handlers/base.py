@@ -40,8 +40,11 @@ class Context(Protocol[C]):
     def waiting(self) -> AbstractContextManager[None]:
         """While the block runs, the time limit stands still: the work waits for its turn."""
 
-    def took(self, program: Any) -> None:
-        """Count what a program took that has ended, by what `os.wait4` said of it."""
+    def took(self, program: Any, *, peak_bytes: int = 0) -> None:
+        """Count what a program took that has ended, by what `os.wait4` said of it.
+
+        `peak_bytes`: the most memory that it was seen to have while it ran.
+        """
 
     def check(self) -> None:
         """Raise Cancelled, DeadlineExceeded or LeaseLost when the handler has to stop.

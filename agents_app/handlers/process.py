@@ -13,7 +13,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Any, Final
 
 from agents_app.handlers.base import Context
@@ -76,6 +76,7 @@ class Process:
         self._exit_fd: int | None = None
         self._open = 0
         self.took: Any = None  # what `os.wait4` said of it, once it was reaped
+        self.peak_bytes = 0  # of its memory, as far as that was seen while it ran
         try:
             self._popen = subprocess.Popen(
                 argv,
@@ -106,6 +107,7 @@ class Process:
         try:
             while not self._has_ended():
                 check()
+                self._look_at_memory()
                 self._read(SLICE_SECONDS)
             self._drain()
         finally:
@@ -152,6 +154,12 @@ class Process:
             self._selector.unregister(pipe)
             self._open -= 1
         return len(chunk)
+
+    def _look_at_memory(self) -> None:
+        """Linux keeps the peak, and forgets it when the program ends."""
+        with suppress(OSError, ValueError), open(f"/proc/{self._popen.pid}/status") as status:  # noqa: PTH123  no path object five times a second
+            peak = next((line for line in status if line.startswith("VmHWM:")), "VmHWM: 0 kB")
+            self.peak_bytes = max(self.peak_bytes, int(peak.split()[1]) * 1024)
 
     def _drain(self) -> None:
         """What the program wrote before it ended; a pipe holds no more than its own size."""

@@ -104,7 +104,7 @@ class ShellCommand(Handler[ShellCommandConfig]):
                 raise
             finally:
                 if process.took is not None:
-                    context.took(process.took)
+                    context.took(process.took, peak_bytes=process.peak_bytes)
         output = _output(process, exit_code, began=began)
         if exit_code != 0:
             raise _failed(argv[0], exit_code, output)

@@ -81,7 +81,8 @@ class WorkerSerializer(serializers.Serializer[Any]):
 class UsageSerializer(serializers.Serializer[Any]):
     cpu_ms = serializers.FloatField(help_text="of its thread and of the programs it started")
     peak_memory_kb = serializers.IntegerField(
-        help_text="of its programs; without any, of its worker's process since its start"
+        help_text="of its programs, looked at five times a second; without any, of its worker's "
+        "process since its start"
     )
     read_kb = serializers.IntegerField(help_text="from the disk, not what the cache had")
     written_kb = serializers.IntegerField(help_text="to the disk")

@@ -33,7 +33,7 @@ class TestContext(Generic[C]):
         self.deadline = datetime.now(UTC) + timedelta(seconds=seconds)
         self.is_cancelled = False
         self.told: list[tuple[int, int, str]] = []
-        self.programs: list[Any] = []
+        self.programs: list[tuple[Any, int]] = []
         self._ends = time.monotonic() + seconds
 
     def progress(self, done: int, total: int, *, step: str = "") -> None:
@@ -48,8 +48,8 @@ class TestContext(Generic[C]):
         finally:
             self._ends = ends + time.monotonic() - began
 
-    def took(self, program: Any) -> None:
-        self.programs.append(program)
+    def took(self, program: Any, *, peak_bytes: int = 0) -> None:
+        self.programs.append((program, peak_bytes))
 
     def check(self) -> None:
         if self.is_cancelled:

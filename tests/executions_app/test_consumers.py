@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import asyncio
+import json
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -8,7 +11,8 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 
-from executions_app import clock, consumers, sessions, tasks
+from config.asgi import application
+from executions_app import clock, consumers, feed, sessions, tasks
 from executions_app.models import WebSocketSession
 from tests.executions_app.live_client import (
     LiveClient,
@@ -238,3 +242,27 @@ def test_the_housekeeping_closes_stale_sessions_and_hangs_up(ada: User, bob: Use
             assert (await row_of(awake)).closed_at is None
 
     scenario()
+
+
+def test_who_is_cut_off_while_it_is_answered_leaves_as_everybody_does(ada: User) -> None:
+    scope = LiveClient(sign_in(ada)).communicator.scope
+
+    async def send(message: dict[str, Any]) -> None:
+        if "pong" in message.get("text", ""):
+            raise ConnectionResetError("it is gone")
+
+    @async_to_sync
+    async def scenario() -> None:
+        said: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        said.put_nowait({"type": "websocket.connect"})
+        said.put_nowait({"type": "websocket.receive", "text": json.dumps({"type": "ping"})})
+        with pytest.raises(ConnectionResetError):
+            async with asyncio.timeout(20):
+                await application(scope, said.get, send)
+        assert not feed.of_this_loop()._clients
+
+    scenario()
+
+    session = WebSocketSession.objects.get()
+    assert session.closed_at is not None
+    assert session.close_code == consumers.CUT_OFF

@@ -130,7 +130,7 @@ def listening(url: str, session: str, *, many: int) -> Iterator[list[Listener]]:
         thread.join()
 
 
-def deaf(url: str, session: str) -> socket.socket:
+def deaf(url: str, session: str, *, since: str | None = None) -> socket.socket:
     """A connection that asks for everything and never reads any of it; to be closed."""
     parts = urlsplit(url)
     connection = socket.socket()
@@ -146,7 +146,7 @@ def deaf(url: str, session: str) -> socket.socket:
         client.receive_data(connection.recv(SMALLEST_WINDOW))
     if client.handshake_exc is not None:
         raise client.handshake_exc
-    client.send_text(json.dumps(EVERYTHING).encode())
+    client.send_text(json.dumps(EVERYTHING | ({"since": since} if since else {})).encode())
     _write(connection, client)
     return connection
 

@@ -18,7 +18,7 @@ def serving(system: System, *, name: str = "web") -> Iterator[str]:
     """Its address, once it answers; it is stopped afterwards."""
     port = embedded_instance.next_free(0)
     argv = [sys.executable, "-m", "config.web", "--port", str(port)]
-    argv += ["--timeout-graceful-shutdown", "10"]
+    argv += ["--timeout-graceful-shutdown", "10", "--ws-max-size", "65536"]
     keys = ",".join(settings.FIELD_ENCRYPTION_KEYS)
     process = system._process(name, argv, CADENZA_ROLE="web", FIELD_ENCRYPTION_KEYS=keys)
     url = f"http://127.0.0.1:{port}"

@@ -18,7 +18,12 @@ from tests.scheduler_app.test_beat import queued_and_sent
 pytestmark = pytest.mark.django_db(transaction=True)
 
 PATIENCE_SECONDS: Final = 60.0
-WAITING: Final = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
+WAITING: Final = """
+SELECT EXISTS (
+    SELECT FROM pg_stat_activity
+    WHERE wait_event_type = 'Lock' AND datname = current_database()
+)
+"""
 
 
 def keep_patiently() -> int:
@@ -35,6 +40,7 @@ def wait_for_somebody_who_waits() -> None:
     ends = time.monotonic() + PATIENCE_SECONDS
     with connection.cursor() as cursor:
         while True:
+            cursor.execute("SELECT pg_stat_clear_snapshot()")  # one transaction sees one of them
             cursor.execute(WAITING)
             if cursor.fetchone()[0]:
                 return
