@@ -29,7 +29,7 @@ from executions_app.states import StepStatus
 logger = logging.getLogger(__name__)
 
 NOTE: Final = "The cycle went on without this answer; its tier and notes say how"
-WITHOUT_THE_STEP: Final = "Its retries are used up; the execution ended without it, as partial"
+WITHOUT_THE_STEP: Final = "It is not tried again; the execution ended without it, as partial"
 
 
 class StepFailed(HandlerError):

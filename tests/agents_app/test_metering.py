@@ -131,7 +131,7 @@ def test_a_program_is_not_said_to_take_what_its_worker_took() -> None:
     held = bytearray(200 * MEGABYTE)
     held[::4096] = b"x" * len(held[::4096])
 
-    assert measured("import time; time.sleep(0.3)").peak_memory_kb < 100 * 1024
+    assert measured("pass").peak_memory_kb < 100 * 1024
 
 
 def test_where_the_kernel_does_not_count_for_threads_processor_and_memory_are_known(

@@ -1,4 +1,4 @@
-"""What is watched while everything runs: limits, transactions that stay open, waits for locks."""
+"""What is watched while everything runs: limits, open transactions, waits for locks, memory."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
+import psutil
 import psycopg
 
 PERIOD_SECONDS: Final = 0.05
@@ -144,3 +145,26 @@ def most_at_once(entries: Iterable[Mapping[str, Any]], key_of: Mapping[str, str]
             running[key] += 1 if entry["what"] == "began" else -1
             most[key] = max(most[key], running[key])
     return most
+
+
+class Fattest:
+    """The most memory that a process held while it was watched, beyond what it had before."""
+
+    def __init__(self, pid: int) -> None:
+        self._process = psutil.Process(pid)
+        self._before = self._process.memory_info().rss
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.growth = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.02):
+            self.growth = max(self.growth, self._process.memory_info().rss - self._before)

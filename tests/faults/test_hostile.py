@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import gzip
 import json
-import threading
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple
 from uuid import UUID
 
-import psutil
 import pytest
 from pytest_django import DjangoDbBlocker
 
 from executions_app.models import Execution
 from tests.agents_app.hostile import Answer, Hostile, drip, exactly, flood, hostile
 from tests.faults.nemesis import Nemesis
+from tests.faults.sampling import Fattest
 from tests.journeys import scenario
 from tests.journeys.scenario import errors, reaches, run
 from tests.processes import System
@@ -93,29 +92,6 @@ HOSTILITIES: Final[dict[str, tuple[Callable[[], Answer], Wanted]]] = {
         Wanted("transient"),
     ),
 }
-
-
-class Fattest:
-    """The most memory that a process held while it was watched, beyond what it had before."""
-
-    def __init__(self, pid: int) -> None:
-        self._process = psutil.Process(pid)
-        self._before = self._process.memory_info().rss
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self.growth = 0
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._over.wait(0.02):
-            self.growth = max(self.growth, self._process.memory_info().rss - self._before)
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from typing import Final, Self
+from typing import Final
 
 import psutil
 import pytest
@@ -25,6 +24,7 @@ from scheduler_app import schedules
 from tests.executions_app.live_client import sign_in
 from tests.faults.listening import Listener, address, deaf, headers, listening
 from tests.faults.nemesis import Nemesis
+from tests.faults.sampling import Fattest
 from tests.journeys import scenario
 from tests.journeys.scenario import reaches, schedule
 from tests.journeys.web import serving
@@ -56,7 +56,7 @@ def test_clients_that_never_read_and_hostile_ones_cost_the_others_nothing(
         listeners = stack.enter_context(listening(url, session, many=HEALTHY))
         system.until(lambda: all(one.since for one in listeners), what="all are subscribed")
         since = events.end()
-        with Growth(web) as grown:
+        with Fattest(web.pid) as fattest:
             for _ in range(DEAF):
                 stack.enter_context(closing(deaf(url, session)))
             made = [schedules.trigger(idle, actor=SYSTEM) for _ in range(EXECUTIONS // 2)]
@@ -79,7 +79,7 @@ def test_clients_that_never_read_and_hostile_ones_cost_the_others_nothing(
         system.until(lambda: all(told <= set(one.heard) for one in listeners), what="all heard all")
 
     nemesis.found([*complaints, *unhealthy(listeners, last_calm)])
-    assert grown.most < MOST_GROWTH, f"the web process grew by {grown.most / MIB:.0f} MiB"
+    assert fattest.growth < MOST_GROWTH, f"the web grew by {fattest.growth / MIB:.0f} MiB"
 
 
 def make_noise() -> None:
@@ -142,29 +142,6 @@ def complaint(url: str, said: dict[str, str], message: str) -> str:
         client.send('{"type": "ping"}')
         assert json.loads(client.recv(timeout=20))["type"] == "pong"
     return str(told["code"])
-
-
-class Growth:
-    """By how many bytes the memory of a process grew, at most, while the block ran."""
-
-    def __init__(self, process: Process) -> None:
-        self.most = 0
-        self._process = psutil.Process(process.pid)
-        self._before = self._process.memory_info().rss
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._is_over.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        while not self._is_over.wait(0.1):
-            self.most = max(self.most, self._process.memory_info().rss - self._before)
 
 
 def connections(process: Process) -> int:
