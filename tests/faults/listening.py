@@ -118,6 +118,10 @@ def listening(url: str, session: str, *, many: int) -> Iterator[list[Listener]]:
     def live() -> None:
         with suppress(asyncio.CancelledError):
             loop.run_until_complete(task)
+        for left in (still := asyncio.all_tasks(loop)):  # those that answer pings
+            left.cancel()
+        if still:
+            loop.run_until_complete(asyncio.wait(still))
         loop.close()
 
     task = loop.create_task(all_of_them())
