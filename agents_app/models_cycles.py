@@ -105,6 +105,9 @@ class Cycle(models.Model):
     completion_tokens = models.BigIntegerField(default=0)
     cost_usd = models.DecimalField(max_digits=14, decimal_places=6, default=0)
     timings = models.JSONField(default=dict, help_text="{stage: milliseconds}")
+    usage = models.JSONField(
+        null=True, help_text="what its stages took of the machine, its steps apart"
+    )
     redriven = models.IntegerField(default=0)
     look_at = models.DateTimeField(
         null=True, db_default=Now(), help_text="then a beat looks whether somebody carries it on"

@@ -53,6 +53,16 @@ class Usage(NamedTuple):
     read_kb: int
     written_kb: int
 
+    @classmethod
+    def together(cls, parts: Sequence[Usage]) -> Usage:
+        """What several took that make up one; at least one of them."""
+        return cls(
+            cpu_ms=round(sum(one.cpu_ms for one in parts), 1),
+            peak_memory_kb=max(one.peak_memory_kb for one in parts),
+            read_kb=sum(one.read_kb for one in parts),
+            written_kb=sum(one.written_kb for one in parts),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Claimed:

@@ -19,13 +19,7 @@ from executions_app.models_api import IdempotencyKey as IdempotencyKey
 from executions_app.models_api import WebSocketSession as WebSocketSession
 from executions_app.models_presence import Process as Process
 from executions_app.models_presence import ProcessKind as ProcessKind
-from executions_app.states import (
-    ExecutionStatus,
-    Priority,
-    StepStatus,
-    SystemStatus,
-    Trigger,
-)
+from executions_app.states import ExecutionStatus, Priority, StepStatus, SystemStatus, Trigger
 
 
 def one_of(field: str, values: type[object]) -> Q:
@@ -190,6 +184,7 @@ class Step(models.Model):
     lease_expires_at = models.DateTimeField(null=True)
     worker_id = models.TextField(default="")
     result = models.JSONField(null=True)
+    usage = models.JSONField(null=True, help_text="what its last try took; null: unknown")
     queued_at = models.DateTimeField(null=True)
     started_at = models.DateTimeField(null=True)
     completed_at = models.DateTimeField(null=True)

@@ -33,7 +33,8 @@ RETURNING s.lease_token
 
 FINISH: Final = """
 UPDATE execution_steps SET status = %s, reason = %s, error_class = %s, result = %s::jsonb,
-    lease_token = NULL, lease_expires_at = NULL, completed_at = now(), updated_at = now()
+    usage = %s::jsonb, lease_token = NULL, lease_expires_at = NULL, completed_at = now(),
+    updated_at = now()
 WHERE id = %s AND status = 'running' AND lease_token = %s
 RETURNING id
 """

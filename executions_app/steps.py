@@ -15,6 +15,7 @@ from uuid import UUID
 
 from config.env import env
 from executions_app import prepared, scrub, step_statements
+from executions_app.ledger import Usage
 from executions_app.models import Step
 from executions_app.states import LostRace, StepStatus, check
 
@@ -84,6 +85,7 @@ class End:
     result: Any = None
     reason: str = ""
     error_class: str = ""
+    usage: Usage | None = None
 
 
 def plan(execution_id: UUID, new: Sequence[NewStep]) -> None:
@@ -135,7 +137,8 @@ def finish(held: HeldStep, end: End) -> None:
     if end.result is not None:
         result, _ = scrub.storable_json(end.result, max_bytes=RESULT_BYTES)
     reason = scrub.scrub(scrub.storable_text(end.reason))[:MOST_REASON]
-    changed = [end.status.value, reason, end.error_class, result, held.id, held.lease_token]
+    usage = end.usage and json.dumps(end.usage._asdict())
+    changed = [end.status.value, reason, end.error_class, result, usage, held.id, held.lease_token]
     if not _ids(step_statements.FINISH, changed):
         raise LostRace("The lease of this step is gone", step_id=held.id)
 

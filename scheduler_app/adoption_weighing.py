@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from executions_app.wording import iso
 from scheduler_app import adoption_advice, clamping, coming_rows
 from scheduler_app.clamping import Clamped, Limits, Refused
+from scheduler_app.limiting import quota
 from scheduler_app.models import DecisionKind, Schedule, ScheduleDecision
 from scheduler_app.policies import TriggerType
 
@@ -52,6 +53,7 @@ def within_limits(
         openings=coming_rows.openings(schedule),
         starts_at=schedule.start_at,
         ends_at=schedule.end_at,
+        quota_from=quota.open_from(schedule, now=now),
     )
     if decision.kind == DecisionKind.PAUSE:
         return clamping.pause(wanted, limits)

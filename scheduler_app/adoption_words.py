@@ -15,6 +15,7 @@ LIMITS: Final[Mapping[str, str]] = {
     "longest_pause": "the longest pause that there is",
     "past": "it would have been in the past",
     "start_at": "the start of the schedule",
+    "quota": "the rate that it is under is used up until then",
     "window": "the execution window",
     "calendar": "the business calendar",
 }

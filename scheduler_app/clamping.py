@@ -22,7 +22,8 @@ class Limits:
     """What stands above a decision about one schedule.
 
     `ran_at` is the run that decided; between it and the next lie at least `min_interval` and at
-    most `max_interval`. Without `openings` it may run at any time.
+    most `max_interval`. Without `openings` it may run at any time. Until `quota_from` the rates
+    above it are used up.
     """
 
     now: datetime
@@ -32,6 +33,7 @@ class Limits:
     openings: Openings | None = None
     starts_at: datetime | None = None
     ends_at: datetime | None = None
+    quota_from: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,10 @@ def _bounds(wanted: datetime, limits: Limits) -> Iterator[tuple[str, datetime]]:
     if limits.starts_at is not None and at < limits.starts_at:
         at = limits.starts_at
         yield "start_at", at
+    # A second more or less is what the clocks of two looks at the same rate may differ by.
+    if limits.quota_from is not None and at < limits.quota_from - SECOND:
+        at = limits.quota_from.replace(microsecond=0) + SECOND
+        yield "quota", at
     if at <= limits.now:
         yield "past", soonest(limits.now)
 

@@ -46,6 +46,7 @@ def _run_tool(cycle: Cycle, held: HeldStep, work: Work) -> tools.Ran:
             agent_id=cycle.agent_id,
             allowed=allowed,
             check=work.check,
+            took=work.add,
         ),
     )
 

@@ -58,8 +58,9 @@ def _complete(
         rows.close(locked, CycleStatus.COMPLETED, **changes, **spent.totals(locked))
         got_over.note_failed_steps(execution, found)
         output = result(locked, found)
+        measured = spent.measured(locked, execution)
         lifecycle.leave_now(
-            lifecycle.completion(execution, output=output, outcome=_outcome(locked, found))
+            lifecycle.completion(measured, output=output, outcome=_outcome(locked, found))
         )
         heir = places.hand_over(locked)
     events.announce()
@@ -68,7 +69,8 @@ def _complete(
 
 def fail(cycle: Cycle, error: BaseException) -> None:
     """The attempt failed: recovery decides whether there is another; raises LostRace."""
-    decided = recovery.recover(holder.of(cycle), error, rng=_random)
+    held = spent.measured(cycle, holder.of(cycle))
+    decided = recovery.recover(held, error, rng=_random)
     is_stopped = isinstance(decided, recovery.Stopped)
     close(cycle, CycleStatus.CANCELLED if is_stopped else CycleStatus.FAILED)
 
@@ -78,7 +80,7 @@ def cancel(cycle: Cycle) -> None:
     with connections.turn(), transaction.atomic():
         locked = rows.lock(cycle.id)
         _check_mine(cycle, locked)
-        held = holder.of(locked)
+        held = spent.measured(cycle, holder.of(locked))
         _end_unstarted(locked)
         rows.close(locked, CycleStatus.CANCELLED, **spent.totals(locked))
         lifecycle.stop_now(held)

@@ -20,9 +20,11 @@ from django.db import connection
 from django.utils import timezone
 
 from agents_app.cycle import rows
+from agents_app.metering import Meter
 from config.env import env
 from errors_app.taxonomy import Cancelled, DeadlineExceeded, LeaseLost
 from executions_app import lifecycle, steps
+from executions_app.ledger import Usage
 
 LOOK_SECONDS: Final = 1.0
 
@@ -30,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 class Work:
-    """A stage or a step that this process carries out for an execution."""
+    """A stage or a step that this process carries out, in the thread that makes this."""
 
     def __init__(
         self, id_: UUID, token: UUID, *, execution_id: UUID, deadline: datetime, is_stage: bool
@@ -40,6 +42,18 @@ class Work:
         self.seen_at = time.monotonic()  # when its lease was last known to be renewed
         self.ends_at = time.monotonic() + (deadline - timezone.now()).total_seconds()
         self.is_cancelled = self.is_lost = self.is_cut = False
+        self._meter = Meter()
+        self._elsewhere: list[Usage] = []
+
+    def add(self, usage: Usage) -> None:
+        """Count what was done for it in another thread."""
+        self._elsewhere.append(usage)
+
+    def took(self) -> Usage:
+        """What it took of the machine, since this was last asked."""
+        parts = [self._meter.usage(), *self._elsewhere]
+        self._meter, self._elsewhere = Meter(), []
+        return Usage.together(parts)
 
     def check(self) -> None:
         """Raise LeaseLost, Cancelled or DeadlineExceeded when it has to stop."""

@@ -51,7 +51,7 @@ def run_step(cycle_id: UUID, step_id: UUID) -> None:
     followed: list[going_on.Follow] = []
     with keeper.holding(work):
         try:
-            end = _end_of(lambda: calls.make(cycle, held, work))
+            end = replace(_end_of(lambda: calls.make(cycle, held, work)), usage=work.took())
         except LeaseLost:
             _give_up(cycle, held, work)
             return

@@ -1,13 +1,20 @@
-"""What a cycle has cost so far, summed from the rows of its calls, failed ones too."""
+"""What a cycle has cost so far: tokens and money, and what it took of the machines that it ran on.
+
+Tokens and money are summed from the rows of its calls, failed ones too; the rest from its stages
+and steps.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 from django.db.models import Sum
 
 from agents_app.models import Cycle, ModelCall
+from executions_app.ledger import Claimed, Usage
+from executions_app.models import Step
 
 
 def totals(cycle: Cycle) -> dict[str, Any]:
@@ -21,3 +28,17 @@ def totals(cycle: Cycle) -> dict[str, Any]:
         "completion_tokens": sums["completion"] or 0,
         "cost_usd": sums["usd"] or Decimal(0),
     }
+
+
+def usage_with(cycle: Cycle, stage: Usage) -> dict[str, Any]:
+    """The column of the cycle's row that says what its stages took, with one more."""
+    known = [Usage(**cycle.usage)] if cycle.usage else []
+    return {"usage": Usage.together([*known, stage])._asdict()}
+
+
+def measured(cycle: Cycle, held: Claimed) -> Claimed:
+    """Its execution, with what all of the cycle took; as it is if that is unknown."""
+    rows = Step.objects.filter(execution_id=cycle.execution_id, usage__isnull=False)
+    parts = [cycle.usage, *rows.values_list("usage", flat=True)]
+    known = [Usage(**one) for one in parts if one]
+    return replace(held, usage=Usage.together(known)) if known else held

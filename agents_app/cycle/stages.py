@@ -72,6 +72,7 @@ def _carry_out(cycle: Cycle, stage: CycleStage, work: Work) -> None:
             storing.patiently(lambda: _leave_to_others(cycle, work))
         logger.info("Stage %s of cycle %s is another's, or over", stage, cycle.id)
     except Cancelled:
+        _count(cycle, work)
         storing.patiently(lambda: ending.cancel(cycle))
     except (OperationalError, InterfaceError) as error:
         logger.warning("Stage %s of cycle %s is left to others: %s", stage, cycle.id, error)
@@ -79,8 +80,14 @@ def _carry_out(cycle: Cycle, stage: CycleStage, work: Work) -> None:
         storing.patiently(lambda: rows.leave_stage(cycle, held=work.token, redriven=again))
     except BaseException as error:  # noqa: BLE001  nothing of a model may end its worker
         failure = error
+        _count(cycle, work)
         logger.warning("Stage %s of cycle %s failed: %s", stage, cycle.id, error)
         storing.patiently(lambda: ending.fail(cycle, failure))
+
+
+def _count(cycle: Cycle, work: Work) -> None:
+    """A stage that ends the cycle has no move of its own that could store what it took."""
+    cycle.usage = spent.usage_with(cycle, work.took())["usage"]
 
 
 def _leave_to_others(cycle: Cycle, work: Work) -> None:
@@ -100,6 +107,7 @@ def _plan(cycle: Cycle, work: Work, began: float) -> None:
             stage=CycleStage.EXECUTE,
             timings=_timings(locked, CycleStage.PLAN, began),
             **spent.totals(locked),
+            **spent.usage_with(locked, work.took()),
             **made.columns(),
         )
         is_asked = approving.ask(locked, held)
@@ -121,6 +129,7 @@ def _summarise(cycle: Cycle, work: Work, began: float) -> None:
             summary=summary,
             notes=[*cycle.notes, *notes],
             timings=_timings(cycle, CycleStage.SUMMARISE, began),
+            **spent.usage_with(cycle, work.took()),
         )
         going_on.tell(cycle, percent=AFTER_SUMMARY_PERCENT, current_step="schedule")
     events.announce()
@@ -134,6 +143,7 @@ def _summarise(cycle: Cycle, work: Work, began: float) -> None:
 def _schedule(cycle: Cycle, work: Work, began: float) -> None:
     changes = advising.advise(cycle, work)
     changes["timings"] = _timings(cycle, CycleStage.SCHEDULE, began)
+    changes |= spent.usage_with(cycle, work.took())
     ending.finish(cycle, held=work.token, changes=changes)
     connections.let_go()
     afterwards.note(cycle)

@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from agents_app.models_objects import SideEffect
 from agents_app.planning import parameter_schemas
 from errors_app.taxonomy import ErrorClass, HandlerError
+from executions_app.ledger import Usage
 
 LONGEST_SECONDS: Final = 300.0
 
@@ -65,7 +66,8 @@ class ToolTimedOut(ToolFailed):
 class ToolContext:
     """For whom a tool works. `deadline`: monotonic; `check` raises when the step is to stop.
 
-    `allowed`: the tools that the schedule and the agent name; None: any.
+    `allowed`: the tools that the schedule and the agent name; None: any. `took` hears what a run
+    took of the machine, in the thread that it ran in.
     """
 
     owner_id: int
@@ -76,6 +78,7 @@ class ToolContext:
     agent_id: UUID | None = None
     allowed: frozenset[str] | None = None
     check: Callable[[], None] = field(default=lambda: None)
+    took: Callable[[Usage], None] = field(default=lambda _: None)
 
 
 Work = Callable[[Mapping[str, Any], ToolContext], JsonValue]

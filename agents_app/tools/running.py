@@ -17,6 +17,7 @@ from pydantic import JsonValue
 
 from agents_app import connections
 from agents_app.clients.patience import SLICE_SECONDS
+from agents_app.metering import Meter
 from agents_app.models_objects import SideEffect
 from agents_app.planning import parameter_schemas
 from agents_app.tools import registry
@@ -174,7 +175,7 @@ class _Run:
         self._is_over = threading.Event()
         self._output: JsonValue = None
         self._error: BaseException | None = None
-        self._stops = context.check
+        self._stops, self._took = context.check, context.took
         self._is_left = False
         inner = replace(context, deadline=ends, check=self._check)
         self._work: Callable[[], JsonValue] = partial(tool.work, dict(arguments), inner)
@@ -185,12 +186,14 @@ class _Run:
         self._thread.start()
 
     def _run(self) -> None:
+        meter = Meter()
         try:
             self._output = self._work()
         except BaseException as error:  # noqa: BLE001  told to who waits, like any other end
             self._error = error
         finally:
             connection.close()
+            self._took(meter.usage())
             _left_behind.discard(self._thread)
             self._is_over.set()
 

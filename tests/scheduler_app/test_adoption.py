@@ -32,6 +32,7 @@ from scheduler_app.beat import Metronome
 from scheduler_app.clamping import as_text
 from scheduler_app.definition import InvalidDefinition
 from scheduler_app.foresight import why
+from scheduler_app.limiting import limits, limits_in_force, rates
 from scheduler_app.models import Schedule, ScheduleDecision
 from tests.scheduler_app.advising import HOUR, MINUTE, advise, decided, made_of
 from tests.scheduler_app.conftest import DAYS
@@ -95,6 +96,53 @@ def test_advice_out_of_bounds_is_clamped_and_noted(
 
     assert again(hourly).next_run_at == cycle.started_at + expected_in
     assert [one["limit"] for one in decision.notes] == [limit]
+
+
+def a_rate(key: str, *, bucket: str = "", used_up: bool) -> None:
+    """Sixty in an hour over `key`, of which four too many or none have been drawn."""
+    words = {"key": key, "rate_count": 60, "rate_period_ms": 3_600_000}
+    limits.put(limits.parse(words), actor=SYSTEM)
+    limits_in_force.forget()
+    rates.debit({bucket or key: -3.0 if used_up else 60.0})
+
+
+@pytest.mark.parametrize(
+    ("key", "bucket"),
+    [
+        ("system", ""),
+        ("queue:normal", ""),
+        ("task:agent", ""),
+        ("agent:her", ""),
+        ("key:warm-*", "key:warm-her"),
+    ],
+)
+def test_advice_to_run_before_a_rate_has_a_start_to_spare_is_clamped(
+    hourly: Schedule, key: str, bucket: str
+) -> None:
+    config = {"goal": "keep warm", "agent": "her"}
+    Schedule.objects.filter(id=hourly.id).update(limit_key="warm-{agent}", task_config=config)
+    a_rate(key, bucket=bucket, used_up=True)
+    cycle = advise(again(hourly), next_run_at=clock.now() + 2 * MINUTE)
+
+    decision = decided(cycle)
+
+    moved = again(hourly).next_run_at
+    assert moved is not None
+    assert abs(moved - (cycle.started_at + 4 * MINUTE)) < 30 * SECOND
+    assert [one["limit"] for one in decision.notes] == ["quota"]
+
+
+@pytest.mark.parametrize(("key", "used_up"), [("queue:normal", False), ("queue:low", True)])
+def test_a_rate_that_is_open_or_another_s_leaves_advice_as_it_is(
+    hourly: Schedule, key: str, used_up: bool
+) -> None:
+    a_rate(key, used_up=used_up)
+    wanted = clock.now() + 2 * MINUTE
+
+    decision = decided(advise(hourly, next_run_at=wanted))
+
+    assert again(hourly).next_run_at == wanted
+    assert decision.notes == []
 
 
 def test_an_interval_is_counted_once_from_the_last_planned_run(hourly: Schedule) -> None:

@@ -52,6 +52,18 @@ TABLE = {
         ["max_interval", "past"],
     ),
     "before its start": (RAN + HOUR, limits(starts_at=RAN + DAY), RAN + DAY, ["start_at"]),
+    "while its rate is used up": (
+        RAN + HOUR,
+        limits(quota_from=RAN + 2 * HOUR + timedelta(milliseconds=300)),
+        RAN + 2 * HOUR + timedelta(seconds=1),
+        ["quota"],
+    ),
+    "as its rate allows one more, by another look at the clock": (
+        RAN + 2 * HOUR,
+        limits(quota_from=RAN + 2 * HOUR + timedelta(milliseconds=300)),
+        RAN + 2 * HOUR,
+        [],
+    ),
     "while a window is closed": (
         RAN + 8 * HOUR,
         limits(openings=office()),

@@ -36,6 +36,7 @@ class Calls:
     def __init__(self) -> None:
         self.begun: list[str] = []
         self.failing: set[str] = set()
+        self.before: Callable[[], object] = lambda: None  # what every call does first
         self._gates: dict[str, threading.Event] = {}
         self._threads: list[threading.Thread] = []
 
@@ -52,6 +53,7 @@ class Calls:
 
         def act(_: Mapping[str, Any], context: tools.ToolContext) -> JsonValue:
             self.begun.append(name)
+            self.before()
             while name in self._gates and not self._gates[name].wait(MOMENT_SECONDS):
                 context.check()
             if name in self.failing:
