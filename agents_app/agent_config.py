@@ -53,6 +53,7 @@ class AgentConfig(BaseModel):
     min_interval_ms: Annotated[int, Field(ge=1_000, le=YEAR_MS)] = 60_000
     max_interval_ms: Annotated[int, Field(ge=1_000, le=YEAR_MS)] = 86_400_000
     fallback: Literal["adaptive", "interval", "last_good"] = "adaptive"
+    fallback_interval_ms: Annotated[int, Field(ge=1_000, le=YEAR_MS)] | None = None
     budget: Budget = Budget()
     prompt_optimization: PromptOptimization = PromptOptimization()
 
@@ -62,4 +63,6 @@ class AgentConfig(BaseModel):
             raise ValueError("Name at least one endpoint or tool: an agent calls nothing else")
         if self.min_interval_ms > self.max_interval_ms:
             raise ValueError("min_interval_ms must not be longer than max_interval_ms")
+        if self.fallback_interval_ms is not None and self.fallback != "interval":
+            raise ValueError("fallback_interval_ms goes with fallback 'interval' alone")
         return self

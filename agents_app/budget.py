@@ -1,8 +1,9 @@
 """What the calls of models in a cycle may use: set aside before a call, settled after it.
 
 A reservation counts with all it asked for until it is settled with what was used, so calls under
-way at the same time cannot use together what each of them might use alone. One that is never
-settled, because its process died, keeps counting at its maximum. Days are those of UTC.
+way at the same time cannot use together what each of them might use alone. It is for one request:
+what has used some and is made again sets aside anew. One that is never settled, because its process
+died, keeps counting at its maximum. Days are those of UTC.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -190,13 +192,25 @@ def used(limits: Sequence[Limit]) -> dict[str, Used]:
 
 
 class Held:
-    """A reservation under way: settle it, or it counts at its maximum."""
+    """Room for one request under way: settle it, or it counts at its maximum."""
 
-    def __init__(self, reservation_id: UUID) -> None:
-        self.id = reservation_id
+    def __init__(
+        self, limits: Sequence[Limit], *, tokens: int, usd: Decimal, seconds: float
+    ) -> None:
+        self._reserve = partial(reserve, limits, tokens=tokens, usd=usd, seconds=seconds)
+        self._settled = Used(0, Decimal(0))
+        self.id = self._reserve()
 
     def settle(self, *, tokens: int, usd: Decimal) -> bool:
-        return settle(self.id, tokens=tokens, usd=usd)
+        """`tokens` and `usd`: what all requests have used, those before this one included."""
+        before = self._settled
+        return settle(self.id, tokens=tokens - before.tokens, usd=usd - before.usd)
+
+    def another(self, tokens: int, usd: Decimal) -> None:
+        """Room for one more, once those before have used so much; raises BudgetSpent."""
+        self.settle(tokens=tokens, usd=usd)
+        self._settled = Used(tokens, usd)
+        self.id = self._reserve()
 
 
 @contextmanager
@@ -204,7 +218,12 @@ def reserved(
     limits: Sequence[Limit], *, tokens: int, usd: Decimal, seconds: float
 ) -> Iterator[Held]:
     """Set aside for the block; a ModelError that leaves it settles what its calls have used."""
-    held = Held(reserve(limits, tokens=tokens, usd=usd, seconds=seconds))
+    with _settled(Held(limits, tokens=tokens, usd=usd, seconds=seconds)) as held:
+        yield held
+
+
+@contextmanager
+def _settled(held: Held) -> Iterator[Held]:
     try:
         yield held
     except llm.ModelError as error:
@@ -215,20 +234,37 @@ def reserved(
 def asking(
     limits: Sequence[Limit], *, ask: Callable[[Question], Answer] = llm.ask
 ) -> Callable[[Question], Answer]:
-    """`ask` within these limits: it raises BudgetSpent instead of a call that might exceed them."""
+    """`ask` within these limits: it raises BudgetSpent instead of a request that might exceed them.
+
+    Where they have no room for the longest answer, a shorter one is asked for, if that may do.
+    """
 
     def ask_within(question: Question) -> Answer:
-        tokens = llm.most_tokens(question)
-        prompt = tokens - question.max_tokens
-        usd = cost(question.provider, question.model, prompt=prompt, completion=question.max_tokens)
-        seconds = env.llm_timeout_seconds * (llm.MOST_RETRIES + 1) + GRACE_SECONDS
         llm.preflight(question.provider, model=question.model)
-        with reserved(limits, tokens=tokens, usd=usd, seconds=seconds) as held:
-            answer = ask(question)
+        asked, room = _room_for(question, limits)
+        with _settled(room) as held:
+            answer = ask(replace(asked, before_another=held.another))
             held.settle(tokens=answer.spent_tokens, usd=answer.spent_usd)
         return answer
 
     return ask_within
+
+
+def _room_for(question: Question, limits: Sequence[Limit]) -> tuple[Question, Held]:
+    try:
+        return question, _held(question, limits)
+    except BudgetSpent:
+        if not 0 < question.enough_tokens < question.max_tokens:
+            raise
+    shorter = replace(question, max_tokens=question.enough_tokens)
+    return shorter, _held(shorter, limits)
+
+
+def _held(question: Question, limits: Sequence[Limit]) -> Held:
+    tokens, said = llm.most_tokens(question), question.max_tokens
+    usd = cost(question.provider, question.model, prompt=tokens - said, completion=said)
+    seconds = env.llm_timeout_seconds * (llm.MOST_RETRIES + 1) + GRACE_SECONDS
+    return Held(limits, tokens=tokens, usd=usd, seconds=seconds)
 
 
 def _spent(narrow: Sequence[Limit], *, tokens: int, usd: Decimal) -> BudgetSpent:

@@ -167,6 +167,7 @@ def _request(endpoint: Snapshot, call: Call) -> tuple[http.Request, Redaction]:
         max_redirects=0,
         breaker=calling_address.breaker_key(endpoint.url),
         is_idempotent=endpoint.is_idempotent,
+        failure_level=logging.DEBUG,  # every try has its line here, with the endpoint's name
     )
     return request, carried.redaction
 

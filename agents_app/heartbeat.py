@@ -34,8 +34,11 @@ class Keeper(Protocol):
     def relieve(self, slice_: Slice) -> None:
         """Let nobody wait for a slow neighbour."""
 
-    def end(self, deaf: Sequence[Held]) -> None:
-        """These go on long after their time limit and do not hear that they should stop."""
+    def end(self, slice_: Slice, deaf: Sequence[Held]) -> None:
+        """These go on long after their time limit and do not hear that they should stop.
+
+        Their leases are kept until this has ended their attempts: nobody begins them meanwhile.
+        """
 
 
 class Heartbeat:
@@ -111,11 +114,7 @@ class Heartbeat:
 
     def renew(self) -> None:
         """Renew every lease once; what is not held any more is told to stop."""
-        held = {
-            id_: one
-            for id_, one in self._held().items()
-            if one.seconds_over < env.hard_limit_grace_seconds
-        }
+        held = self._held()
         if not held:
             return
         asked_at = time.monotonic()
@@ -139,7 +138,7 @@ class Heartbeat:
             if slice_.is_overrunning:
                 keeper.relieve(slice_)
             if deaf := slice_.beyond(env.hard_limit_grace_seconds):
-                keeper.end(deaf)
+                keeper.end(slice_, deaf)
 
     def relieve_all(self) -> None:
         """Give back everything that has not begun, and store what has ended."""

@@ -62,7 +62,7 @@ class WorkerStopped(HandlerError):
         super().__init__(
             f"The worker was stopped, and {env.drain_seconds:g} s later the execution still ran",
             error_class=ErrorClass.LOST,
-            retry_after=ALL_SECONDS if may_run_on else None,
+            not_before=ALL_SECONDS if may_run_on else None,
         )
 
 

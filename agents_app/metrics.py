@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from prometheus_client.metrics_core import Metric
 
+from agents_app import cycle_times
 from agents_app.cycle import monitor
 from agents_app.objects import environment
 from agents_app.planning import malformed
@@ -41,21 +42,6 @@ SELECT stage, count(*) FROM (
     SELECT stage FROM cycles WHERE status = 'running' LIMIT {MOST_COUNTED}
 ) AS running GROUP BY stage
 """  # noqa: S608  constants
-ENDED: Final = f"""
-WITH recent AS (
-    SELECT id, status, tier, timings FROM cycles
-    WHERE id >= %(since)s AND status NOT IN ('running', 'waiting')
-    ORDER BY id DESC LIMIT {MOST_COUNTED}
-)
-SELECT 'tier', tier, status, count(*), NULL, NULL, NULL FROM recent GROUP BY tier, status
-UNION ALL
-SELECT 'stage', t.key, '', count(*), avg(t.value::float8) / 1000, sum(t.value::float8) / 1000,
-    (array_agg(t.value::float8 ORDER BY recent.id DESC))[1] / 1000
-FROM recent CROSS JOIN LATERAL (
-    SELECT key, value FROM jsonb_each_text(timings)
-    UNION ALL SELECT 'cycle', sum(value::float8)::text FROM jsonb_each_text(timings)
-) AS t WHERE t.value IS NOT NULL GROUP BY t.key
-"""  # noqa: S608  constants
 
 
 def families(now: datetime) -> Iterator[Metric]:
@@ -65,7 +51,7 @@ def families(now: datetime) -> Iterator[Metric]:
     yield from _models(calls)
     yield from _malformed(calls, now)
     yield from _agents()
-    yield from _cycles(since, now)
+    yield from _cycles(now)
 
 
 def _models(calls: list[tuple[Any, ...]]) -> Iterator[Metric]:
@@ -122,23 +108,21 @@ def _agents() -> Iterator[Metric]:
     yield gauge("places_used", "Cycles that hold a place of an agent", [], [((), used)])
 
 
-def _cycles(since: dict[str, Any], now: datetime) -> Iterator[Metric]:
+def _cycles(now: datetime) -> Iterator[Metric]:
     running = [((stage,), number) for stage, number in read(STAGES)]
     yield gauge("cycles", "Running cycles by stage; wait: for an agent", ["stage"], running)
     silent = len(monitor.stalled(now))
     yield gauge("cycles_stalled", "Cycles that give no sign of life", [], [((), silent)])
-    ended = read(ENDED, since)
-    tiers = [row for row in ended if row[0] == "tier"]
+    ended = cycle_times.ended_lately(now)
     yield gauge(
         "cycles_ended_last_hour",
         f"Cycles begun within the last hour that have ended, the newest {MOST_COUNTED}",
         ["tier", "status"],
-        [((tier or "none", status), number) for _, tier, status, number, *_ in tiers],
+        [((tier or "none", status), number) for (tier, status), number in ended.numbers.items()],
     )
-    stages = [row for row in ended if row[0] == "stage"]
     text = "How long a stage of these cycles took; cycle: all of them"
-    for name, place in (("mean", 4), ("total", 5), ("last", 6)):
-        rows = [((row[1],), row[place]) for row in stages]
+    for name in ("mean", "total", "last"):
+        rows = [((stage,), getattr(one, f"{name}_ms") / 1000) for stage, one in ended.times.items()]
         yield gauge(f"cycle_stage_seconds_{name}", f"{text}: {name}", ["stage"], rows)
 
 

@@ -21,7 +21,7 @@ from uuid import UUID, uuid4
 from django.db import DataError
 from django.utils import timezone
 
-from agents_app import connections, draining, punctual, storing
+from agents_app import connections, draining, overruns, punctual, storing
 from agents_app.context import RunContext
 from agents_app.handlers import registry
 from agents_app.handlers.base import HandedOver
@@ -35,7 +35,6 @@ from executions_app.states import LostRace
 from executions_app.states import Outcome as Recorded
 
 EXIT_HARD_LIMIT: Final = 75  # EX_TEMPFAIL: the pool starts another child
-TELL_SECONDS: Final = 0.5  # for an error tracker, before a process ends
 
 logger = logging.getLogger(__name__)
 _random = random.SystemRandom()
@@ -163,27 +162,16 @@ class _Keeper:
             slice_.storing.release()
 
     @staticmethod
-    def end(deaf: Sequence[Held]) -> None:
-        """End the process that nothing else can stop; in a thread, only the lease can be ended."""
+    def end(slice_: Slice, deaf: Sequence[Held]) -> None:
+        """End the process that nothing else can stop; of a thread only the attempt can be ended."""
         if not _Process.is_of_its_own:
+            overruns.give_up(slice_, worker=worker_id())
             return
         for one in deaf:
             logger.error("Execution #%s does not stop; its process ends", one.claimed.number)
-            _record_overrun(one.claimed)
-        trackers.flush(seconds=TELL_SECONDS)
+            overruns.record(one.claimed)
+        trackers.flush(seconds=overruns.TELL_SECONDS)
         os._exit(EXIT_HARD_LIMIT)
-
-
-def _record_overrun(claimed: Claimed) -> None:
-    overrun = HandlerError(
-        "The time limit has passed, the execution went on, and its process was ended",
-        error_class=ErrorClass.TIMEOUT,
-        retry_after=2 * TELL_SECONDS,  # it is still there, for so long at most
-    )
-    try:
-        recovery.recover(claimed, overrun, rng=_random)
-    except Exception:
-        logger.exception("The overrun could not be stored; the lease will end")
 
 
 def _hand_back(slice_: Slice) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Protocol
 from uuid import UUID
@@ -102,10 +103,15 @@ class Standing:
 
 
 def take(
-    requirements: Requirements, *, cycle_id: UUID, stage: CycleStage = CycleStage.PLAN
+    requirements: Requirements,
+    *,
+    cycle_id: UUID,
+    stage: CycleStage = CycleStage.PLAN,
+    deadline: datetime | None = None,
 ) -> Agent | None:
     """Give a cycle a place of an agent and let it stand at `stage`; None if there is none for it.
 
+    `deadline`: of its time limit from then on; unless given, as it was.
     A cycle that has a place keeps it. None also while somebody else moves the cycle. Inside a
     transaction of the caller the agent is locked until its end. Raises LostRace if the cycle is
     over. `why_none` says what is the matter.
@@ -119,7 +125,8 @@ def take(
         if status != CycleStatus.RUNNING or standing_at == CycleStage.DONE:
             raise LostRace("This cycle is over", cycle_id=cycle_id)
         if agent_id is None or standing_at == CycleStage.WAIT:
-            words = {**requirements.as_parameters(), "cycle": cycle_id, "stage": stage.value}
+            given = {"cycle": cycle_id, "stage": stage.value, "deadline": deadline}
+            words = {**requirements.as_parameters(), **given}
             agent_id = _claim(statements.BEST_UNLOCKED, words)
             if agent_id is None:
                 _stand_in_line()
@@ -140,6 +147,16 @@ def why_none(requirements: Requirements) -> Absence:
         )
     taken = [f"{one.name!r} ({one.used} of {one.most})" for one in up]
     return Absence(Lack.FULL, f"All places are taken: {_listed(taken)}")
+
+
+def by_rights_of(requirements: Requirements) -> Agent | None:
+    """By whose rights a cycle uses tools that goes on without an agent; None: by nobody's.
+
+    One that could carry it out and is switched on, though it or its provider fails: the model is
+    away then, and not what a person has allowed.
+    """
+    rows = _rows(statements.BY_RIGHTS_OF, requirements.as_parameters())
+    return _agent(rows[0][0]) if rows else None
 
 
 def standing(requirements: Requirements, *, most: int = MOST_STANDING) -> list[Standing]:

@@ -83,7 +83,8 @@ BEST_UNLOCKED: Final = BEST.format(waiting="SKIP LOCKED")
 BEST_AWAITED: Final = BEST.format(waiting="")
 CLAIM: Final = f"""
 UPDATE cycles SET agent_id = %(agent_id)s, stage = %(stage)s, updated_at = now(),
-    started_at = CASE tier WHEN '' THEN clock_timestamp() ELSE started_at END
+    started_at = CASE tier WHEN '' THEN clock_timestamp() ELSE started_at END,
+    deadline = coalesce(%(deadline)s::timestamptz, deadline)
 WHERE id = %(cycle)s AND status = 'running' AND stage <> 'done'
     AND (SELECT count(*) FROM cycles o WHERE {WORKING} AND o.agent_id = %(agent_id)s)
         < (SELECT max_concurrent FROM agents WHERE id = %(agent_id)s)
@@ -94,6 +95,12 @@ WITH RECURSIVE {KNOWN}, {GIVEN}
 SELECT a.id, a.name, s.depth, s.used, a.max_concurrent, {IS_UP}
 FROM standing s JOIN agents a USING (id)
 ORDER BY s.depth, s.used::float8 / a.max_concurrent, a.name LIMIT %(most)s
+"""  # noqa: S608  constants of this package
+# Of those that could carry it out, the first one that people have not switched off.
+BY_RIGHTS_OF: Final = f"""
+WITH RECURSIVE {KNOWN}, {GIVEN}
+SELECT a.id FROM standing s JOIN agents a USING (id)
+WHERE s.enabled ORDER BY s.depth, a.name LIMIT 1
 """  # noqa: S608  constants of this package
 CYCLE: Final = """
 SELECT status, stage, agent_id FROM cycles WHERE id = %(cycle)s

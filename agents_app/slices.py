@@ -38,6 +38,7 @@ class Held:
         "is_handed_over",
         "is_lost",
         "seen_at",
+        "thread",
     )
 
     def __init__(self, claimed: Claimed, *, claimed_at: float) -> None:
@@ -45,14 +46,16 @@ class Held:
         self.seen_at = claimed_at  # monotonic: when its lease was last known to be renewed
         self.context: RunContext[Any] | None = None
         self.handler: Handler[Any] | None = None
+        self.thread = ""  # the name of the one that it runs in
         self.is_cancelled = claimed.cancel_requested
         self.is_ending = False
         self.is_handed_over = False  # True once its lease is a cycle's
         self.is_lost = False
-        self.is_cut = False  # True if it was told to stop because its worker ends
+        self.is_cut = False  # True if it was told to stop and somebody else records its attempt
 
     def start(self, handler: Handler[Any], context: RunContext[Any]) -> None:
         """Let the heartbeat reach the run; it hears at once what was said before."""
+        self.thread = threading.current_thread().name
         self.handler, self.context = handler, context
         # Never back to False: the heartbeat may have told the context just now.
         if self.is_lost:
@@ -76,7 +79,7 @@ class Held:
             self._tell_handler()
 
     def cut(self) -> None:
-        """Tell the run to stop because its worker ends; somebody else records the attempt."""
+        """Tell the run to stop, for good; somebody else records the attempt."""
         self.is_cut = self.is_lost = True
         if self.context:
             self.context.is_lease_lost = True

@@ -13,7 +13,7 @@ from uuid import UUID
 from django.contrib.auth import get_user_model
 from django.db import connection, transaction
 
-from benchmarks import cycle_verbs
+from benchmarks import choosing_verbs, cycle_verbs
 from benchmarks.handlers import TASK_TYPE
 from benchmarks.quantities import percentile
 from executions_app import clock, ids, lifecycle, partitions
@@ -281,4 +281,5 @@ VERBS: Final[Mapping[str, Callable[..., dict[str, Any]]]] = {
     "ticks": ticks,
     "agent": cycle_verbs.agent,
     "cycles": cycle_verbs.cycles,
+    "choose": choosing_verbs.choose,
 }

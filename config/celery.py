@@ -70,6 +70,8 @@ app.conf.update(
     worker_disable_prefetch=True,
     worker_eta_task_limit=100,
     worker_proc_alive_timeout=15,
+    # KiB, of a child of a prefork pool: looked at between two messages, when it holds no lease.
+    worker_max_memory_per_child=env.worker_max_memory_mb * 1024 or None,
     worker_hijack_root_logger=False,
     worker_send_task_events=env.celery_task_events,
     task_send_sent_event=False,

@@ -117,6 +117,9 @@ class Env(BaseSettings):
     worker_max_processes: int = Field(
         32, ge=1, description="programs that one worker runs at once; further ones wait"
     )
+    worker_max_memory_mb: int = Field(
+        480, ge=0, description="a child of a prefork worker that took more is replaced; 0: none is"
+    )
     celery_task_events: bool = Field(True, description="workers tell Flower of every message")
     lease_seconds: float = Field(30, ge=2)
     heartbeat_seconds: float = Field(10, ge=0.5)
@@ -178,6 +181,9 @@ class Env(BaseSettings):
     )
     llm_pause_max_seconds: float = Field(
         600, ge=0.1, le=86_400, description="doubled by each further failure, up to this"
+    )
+    llm_answer_tokens: int = Field(
+        16_000, ge=100, le=200_000, description="the most of one answer in a cycle"
     )
     llm_tokens_per_day: int = Field(
         0, ge=0, description="of all models together, by days of UTC; 0: no limit"

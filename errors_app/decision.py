@@ -6,6 +6,7 @@ worker, a worker that was told to stop.
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -64,7 +65,8 @@ def decide(
 ) -> Decision:
     """Whether attempt number `attempt` (from 1) is followed by another, and when.
 
-    A server's Retry-After is a floor under the backoff, bounded by the policy's cap.
+    A server's Retry-After is a floor under the backoff, bounded by the policy's cap. What may still
+    run of this attempt is a floor that nothing bounds: two attempts never overlap.
     """
     refused = _refused(
         failure, attempt=attempt, max_attempts=max_attempts, policy=policy, past=past
@@ -84,6 +86,8 @@ def decide(
     if failure.retry_after is not None:
         asked = timedelta(seconds=min(failure.retry_after, waits.cap_ms / 1000))
         wait = max(wait, asked)
+    if failure.not_before is not None:
+        wait = max(wait, timedelta(seconds=failure.not_before))
     return RetryAt(now + wait)
 
 
@@ -98,14 +102,23 @@ def _refused(
         )
     if attempt >= max_attempts:
         return GiveUp(f"all {max_attempts} attempts are used up")
-    if failure.may_repeat is False:
-        return GiveUp(
-            "it may have had its effect, and is not marked idempotent: a second attempt might "
-            "have it twice"
-        )
+    if (harm := _harm(failure)) is not None:
+        return GiveUp(harm)
     named = failure.error_class
     if not policy.tries_again(named, failed=past.of_class):
         if past.of_class > 1:
             return GiveUp(f"the retries after errors of class {named.value!r} are used up")
         return GiveUp(f"errors of class {named.value!r} are not retried")
+    return None
+
+
+def _harm(failure: Classified) -> str | None:
+    """What would be wrong with another attempt, however many are left."""
+    if failure.not_before == math.inf:
+        return "it did not stop and may still run: another attempt would run beside it"
+    if failure.may_repeat is False:
+        return (
+            "it may have had its effect, and is not marked idempotent: a second attempt might "
+            "have it twice"
+        )
     return None

@@ -27,6 +27,12 @@ SELECT severity, count(*) FROM (
     SELECT severity FROM alerts WHERE status = 'firing' LIMIT {MOST_COUNTED}
 ) AS firing GROUP BY severity
 """  # noqa: S608  constants
+TRANSITIONS: Final = f"""
+SELECT to_state, count(*) FROM (
+    SELECT to_state FROM breaker_transitions WHERE id >= %(since)s
+    ORDER BY id DESC LIMIT {MOST_COUNTED}
+) AS recent GROUP BY to_state
+"""  # noqa: S608  constants
 
 
 def families(now: datetime) -> Iterator[Metric]:
@@ -40,6 +46,13 @@ def families(now: datetime) -> Iterator[Metric]:
     )
     yield gauge("alerts_firing", "Alerts that fire, by severity", ["severity"], _alerts())
     yield from _endpoints()
+    became = dict(read(TRANSITIONS, since))
+    yield gauge(
+        "breaker_transitions_last_hour",
+        f"Changes of breakers to a state within the last hour, the newest {MOST_COUNTED}",
+        ["state"],
+        [((one.value,), became.get(one.value, 0)) for one in BreakerStatus],
+    )
 
 
 def _alerts() -> list[tuple[tuple[str], int]]:

@@ -8,7 +8,7 @@ ended.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -50,10 +50,17 @@ class Stopped:
     """The attempt failed after somebody asked it to stop: it is cancelled, not retried."""
 
 
-def recover(held: Claimed, error: BaseException, *, rng: random.Random) -> Decision | Stopped:
+def recover(
+    held: Claimed,
+    error: BaseException,
+    *,
+    rng: random.Random,
+    result: Callable[[], Mapping[str, object]] = dict,
+) -> Decision | Stopped:
     """Record the failed attempt of a held execution and move the execution on.
 
-    Raises LostRace, having written nothing, if the lease is gone.
+    `result`: what it has to show all the same, beside the context of the error; asked for if there
+    is no other attempt. Raises LostRace, having written nothing, if the lease is gone.
     """
     failure = taxonomy.classify(error)
     with transaction.atomic():
@@ -62,13 +69,19 @@ def recover(held: Claimed, error: BaseException, *, rng: random.Random) -> Decis
             lifecycle.stop_now(held)
             decided: Decision | Stopped = Stopped()
         else:
-            decided = _fail(held, error, failure, now=now, rng=rng)
+            decided = _fail(held, error, failure, now=now, rng=rng, result=result)
     events.announce()
     return decided
 
 
 def _fail(
-    held: Claimed, error: BaseException, failure: Classified, *, now: datetime, rng: random.Random
+    held: Claimed,
+    error: BaseException,
+    failure: Classified,
+    *,
+    now: datetime,
+    rng: random.Random,
+    result: Callable[[], Mapping[str, object]],
 ) -> Decision:
     policy = _policy_of(held)
     if failure.may_repeat is None and must_not_repeat(held):
@@ -82,7 +95,7 @@ def _fail(
         rng=rng,
         past=earlier.of(held, failure, policy=policy, now=now),
     )
-    trackers.tell(error, held, _apply(held, failure, decided, now=now))
+    trackers.tell(error, held, _apply(held, failure, decided, now=now, result=result))
     return decided
 
 
@@ -99,14 +112,22 @@ def _policy_of(held: Claimed) -> RetryPolicy:
         return UNREADABLE
 
 
-def _apply(held: Claimed, failure: Classified, decided: Decision, *, now: datetime) -> ErrorRecord:
+def _apply(
+    held: Claimed,
+    failure: Classified,
+    decided: Decision,
+    *,
+    now: datetime,
+    result: Callable[[], Mapping[str, object]],
+) -> ErrorRecord:
     record = _record(held, failure, decided, now=now)
     outcome = OUTCOMES.get(failure.error_class, Outcome.ERROR)
     match decided:
         case RetryAt(due_at):
             lifecycle.retry_at(held, due_at=due_at, outcome=outcome, error_id=record.id)
         case GiveUp():
-            lifecycle.give_up(held, outcome=outcome, error_id=record.id, result=failure.context)
+            kept = {**failure.context, **result()}
+            lifecycle.give_up(held, outcome=outcome, error_id=record.id, result=kept)
             _bury(held, record, now=now)
     record.save(force_insert=True)
     events.emit([told("error:recorded", record)])

@@ -1,7 +1,8 @@
 """Finds the executions whose worker is gone (lease expired) and sends them through recovery.
 
 Runs inside every beat, any number at once, never as a message: losing Redis cannot stop it. Each
-row is locked, looked at and moved in one transaction of its own.
+row is locked, looked at and moved in one transaction of its own. A beat does a page at a time, so
+that what is due between two of them is not late.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import logging
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -27,7 +29,8 @@ from executions_app.ledger import Claimed
 from executions_app.models import SystemState
 from executions_app.states import IllegalMove
 
-MOST_AT_ONCE: Final = 500
+PAGE: Final = 50
+BEGINNING: Final = UUID(int=0)
 
 logger = logging.getLogger(__name__)
 
@@ -41,20 +44,38 @@ WHERE status = 'running' AND {condition}
 # The record names the worker: here its name would make an incident of each.
 SILENCE: Final = "Its worker was lost: it stopped renewing its lease"
 EXPIRED: Final = (
-    HELD.format(condition="lease_expires_at < now() AND id <> ALL(%s)")
+    HELD.format(condition="lease_expires_at < now() AND id > %s")
     + "ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED"
 )
 NAMED: Final = HELD.format(condition="id = %s") + "FOR UPDATE"
 
 
-def rescue_lost(*, rng: random.Random, most: int = MOST_AT_ONCE) -> int:
-    """Recover up to `most` executions with an expired lease; answers how many there were."""
-    seen: list[UUID] = []
-    while len(seen) < most and (one := _rescue_one(rng, seen=seen)):
-        seen.append(one)
+@dataclass(slots=True)
+class Place:
+    """How far one has come, by id, among the leases that have expired.
+
+    What could not be recovered lies behind it until all the others have been looked at, too.
+    """
+
+    after: UUID = BEGINNING
+    has_more: bool = False  # True after a full page
+
+
+def rescue_lost(*, rng: random.Random, most: int = PAGE, place: Place | None = None) -> int:
+    """Recover the next `most` executions with an expired lease; answers how many there were.
+
+    Without a `place` from the beginning; with one behind it, and the place moves on.
+    """
+    place = place or Place()
+    found, place.has_more = 0, False
+    while found < most and (one := _rescue_one(rng, after=place.after)):
+        place.after, found = one, found + 1
+    place.has_more = found == most
+    if not place.has_more:
+        place.after = BEGINNING
     SystemState.objects.update(error_recovery_last_run_at=Now())
     events.announce()
-    return len(seen)
+    return found
 
 
 def release(execution_id: UUID, *, actor: Actor, rng: random.Random, note: str = "") -> None:
@@ -104,9 +125,9 @@ def _take(statement: str, parameters: Sequence[Any]) -> tuple[Claimed, int, date
     return Claimed(*values), slice_size, renewed_at
 
 
-def _rescue_one(rng: random.Random, *, seen: Sequence[UUID]) -> UUID | None:
+def _rescue_one(rng: random.Random, *, after: UUID) -> UUID | None:
     with transaction.atomic():
-        taken = _take(EXPIRED, [seen])
+        taken = _take(EXPIRED, [after])
         if taken is None:
             return None
         held, slice_size, renewed_at = taken

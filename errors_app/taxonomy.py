@@ -68,6 +68,8 @@ class JobExecutionError(SchedulerException):
     `retry_after`: seconds for which the other side asked to be left alone, if it did.
     `may_repeat`: False if the attempt may have had its effect and must not have it twice; then
     no other follows, whatever its class. True if it surely had none, None if the raiser cannot say.
+    `not_before`: seconds for which this attempt may still run although it is recorded; no other
+    begins meanwhile. Infinite if nobody can end it: then no other follows.
     """
 
     def __init__(
@@ -77,12 +79,14 @@ class JobExecutionError(SchedulerException):
         error_class: ErrorClass,
         retry_after: float | None = None,
         may_repeat: bool | None = None,
+        not_before: float | None = None,
         **context: object,
     ) -> None:
         super().__init__(message, **context)
         self.error_class = error_class
         self.retry_after = retry_after
         self.may_repeat = may_repeat
+        self.not_before = not_before
 
 
 class HandlerError(JobExecutionError):
@@ -139,6 +143,7 @@ class Classified:
     fingerprint: str
     retry_after: float | None = None
     may_repeat: bool | None = None
+    not_before: float | None = None
     context: dict[str, JsonValue] = field(default_factory=dict)
 
 
@@ -157,6 +162,7 @@ def classify(error: BaseException) -> Classified:
         fingerprint=_fingerprint(error_class, exception_type, _place(error), message),
         retry_after=error.retry_after if isinstance(error, JobExecutionError) else None,
         may_repeat=error.may_repeat if isinstance(error, JobExecutionError) else None,
+        not_before=error.not_before if isinstance(error, JobExecutionError) else None,
         context=_context(error),
     )
 

@@ -24,6 +24,11 @@ UPDATE task_executions SET lease_expires_at = %s, heartbeat_at = now(), updated_
 WHERE id = %s AND status = 'running' AND lease_token = %s
 RETURNING queue
 """
+KEEP: Final = """
+UPDATE task_executions SET lease_expires_at = %s
+WHERE id = %s AND status = 'running' AND lease_token = %s AND lease_expires_at < %s
+RETURNING id
+"""
 PROGRESS: Final = """
 UPDATE task_executions SET progress = %s::jsonb || jsonb_build_object(
     'percent', greatest(coalesce((progress->>'percent')::int, 0), %s)
@@ -52,6 +57,15 @@ def hand_over(held: Claimed, *, until: datetime) -> str:
     if row is None:
         raise LostRace("The lease of this execution is gone", execution_id=held.id)
     return str(row[0])
+
+
+def keep(held: Claimed, *, until: datetime, unless_after: datetime) -> None:
+    """In the caller's transaction: the lease lasts until then; never shortened.
+
+    It is left alone if it ends at `unless_after` or later, and once it is another's. It is no sign
+    of life of a worker: `heartbeat_at` stays.
+    """
+    prepared.execute(KEEP, [until, held.id, held.lease_token, unless_after])
 
 
 def tell_progress(held: Claimed, progress: Mapping[str, Any]) -> None:

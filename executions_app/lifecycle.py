@@ -7,7 +7,6 @@ a verb that finds its row moved by somebody else says so and has changed nothing
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -184,13 +183,15 @@ def retry_at(held: Claimed, *, due_at: datetime, outcome: Outcome, error_id: UUI
 
 def give_up(held: Claimed, *, outcome: Outcome, error_id: UUID, result: Any = None) -> None:
     """In the caller's transaction: failed for good, a dead letter."""
+    text, truncated = scrub.storable_json(result, max_bytes=env.result_max_bytes)
     leave_now(
         Leave(
             held.id,
             held.lease_token,
             ExecutionStatus.FAILED,
             outcome,
-            result=None if result is None else json.dumps(result),
+            result=None if result is None else text,
+            result_truncated=truncated,
             last_error_id=error_id,
             is_dead_letter=True,
             usage=held.usage,

@@ -17,6 +17,7 @@ from prometheus_client.metrics_core import Metric
 
 from executions_app import ids
 from executions_app.states import ACTIVE
+from executions_app.states import ExecutionStatus as Status
 
 MOST_COUNTED: Final = 10_000
 MOST_LABELLED: Final = 200
@@ -25,17 +26,23 @@ LATELY: Final = timedelta(hours=1)
 Labels = Sequence[str]
 Rows = Iterable[tuple[Sequence[Any], Any]]
 
-# The queued ones in the order of their index: those that were published first.
+OF_A_STATE: Final = """(SELECT status, queue, held_by, queued_at FROM task_executions
+    WHERE status = '{status}' LIMIT %(most)s)"""
+# Queue by queue, so that a long one hides nothing that waits in another, in the order of the index:
+# those whose messages were sent longest ago. The few of a short queue are looked for among all.
+QUEUED: Final = """(SELECT one.*
+FROM (VALUES ('critical'), ('high'), ('normal'), ('low')) AS q(queue)
+CROSS JOIN LATERAL (
+    SELECT status, queue, held_by, queued_at FROM task_executions e
+    WHERE status = 'queued' AND e.queue = q.queue ORDER BY published_at LIMIT %(most)s
+) AS one)"""
 ACTIVE_NOW: Final = """
 SELECT status, queue, count(*), count(*) FILTER (WHERE held_by <> ''),
     extract(epoch FROM now() - min(queued_at) FILTER (WHERE status = 'queued'))::float8
 FROM ({rows}) AS active GROUP BY status, queue
 """.format(
     rows=" UNION ALL ".join(
-        f"""(SELECT status, queue, held_by, queued_at FROM task_executions
-        WHERE status = '{status}' {"ORDER BY published_at" if status == "queued" else ""}
-        LIMIT {MOST_COUNTED})"""  # noqa: S608  constants
-        for status in sorted(ACTIVE)
+        (QUEUED, *(OF_A_STATE.format(status=one) for one in sorted(ACTIVE - {Status.QUEUED})))
     )
 )
 CREATED_LATELY: Final = f"""
@@ -65,10 +72,11 @@ def read(statement: str, words: Mapping[str, Any] | None = None) -> list[tuple[A
 
 def families(now: datetime) -> Iterator[Metric]:
     """Executions by state and queue, how long the oldest has waited, and what became of others."""
-    active = read(ACTIVE_NOW)
+    active = read(ACTIVE_NOW, {"most": MOST_COUNTED})
     yield gauge(
         "executions",
-        f"Executions that have not ended, by state and queue; at most {MOST_COUNTED} of a state",
+        "Executions that have not ended, by state and queue; at most "
+        f"{MOST_COUNTED} of a state, or of a queue if they are queued",
         ["status", "queue"],
         [((status, queue), number) for status, queue, number, _, _ in active],
     )

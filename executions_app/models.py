@@ -140,8 +140,8 @@ class Execution(models.Model):
                 condition=Q(status__in=["pending", "queued"], expires_at__isnull=False, attempt=0),
             ),
             models.Index(
-                name="execution_queued_published",
-                fields=["published_at"],
+                name="execution_queued_sent",
+                fields=["published_at", "queue"],
                 condition=Q(status="queued"),
             ),
             models.Index(name="execution_running", fields=["id"], condition=Q(status="running")),

@@ -16,7 +16,7 @@ FROM task_executions e
 WHERE s.id = %s AND s.status = 'queued' AND e.id = s.execution_id
     AND e.status = 'running' AND e.lease_token = %s AND e.cancel_requested_at IS NULL
 RETURNING s.id, s.execution_id, s.name, s.position, s.wave, s.config, s.is_critical, s.attempt,
-    s.lease_token
+    s.lease_token, e.correlation_id
 """
 
 RENEW: Final = """
@@ -65,6 +65,17 @@ UPDATE execution_steps SET status = 'planned', reason = '', error_class = '', re
     attempt = 0, queued_at = NULL, started_at = NULL, completed_at = NULL, updated_at = now()
 WHERE execution_id = %s AND status IN ('failed', 'skipped', 'cancelled')
 RETURNING id
+"""
+
+# What failed after its call had gone out, or whose worker was lost in the middle of a call that a
+# person wants made once. A step that still runs under a lease is heard of when it ends.
+MAY_HAVE_HAPPENED: Final = """
+SELECT name FROM execution_steps WHERE execution_id = %s AND (
+    status = 'failed' AND result->>'may_repeat' = 'false'
+    OR status = 'running' AND lease_expires_at < now()
+        AND config #>> '{endpoint,retry,idempotent}' = 'false'
+)
+ORDER BY position
 """
 
 # While a queue is long, its messages are only late: each is sent again later than before.

@@ -49,6 +49,7 @@ class HeldStep:
     is_critical: bool
     attempt: int
     lease_token: UUID
+    correlation_id: str = ""  # of its execution
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +162,11 @@ def end_unstarted(
 def plan_again(execution_id: UUID) -> list[UUID]:
     """In the caller's transaction: what did not end well is tried anew, with its execution."""
     return _ids(step_statements.PLAN_AGAIN, [execution_id])
+
+
+def may_have_happened(execution_id: UUID) -> list[str]:
+    """The names of its steps that did not end well, and must not be made a second time."""
+    return [row[0] for row in _rows(step_statements.MAY_HAVE_HAPPENED, [execution_id])]
 
 
 def overdue(execution_id: UUID, *, unclaimed_seconds: float) -> list[Overdue]:

@@ -109,7 +109,7 @@ class Proposed(_Read):
         """The instant that is proposed: of the next run, or of the end of a pause."""
         if self.action is DecisionKind.INTERVAL:
             assert self.interval_ms is not None  # Advice has seen to it
-            return self.nominal_at + timedelta(milliseconds=self.interval_ms)
+            return self.ran_at + timedelta(milliseconds=self.interval_ms)
         return self.pause_until if self.action is DecisionKind.PAUSE else self.next_run_at
 
 

@@ -8,7 +8,6 @@ compare-and-set. An exception never leaves `tick`, because it would end the proc
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -21,7 +20,6 @@ from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 
 from agents_app.cycle import approving, watchdog
 from config.env import env
-from errors_app import rescuer
 from errors_app.breakers.correcting import Corrections
 from errors_app.incidents import tending
 from executions_app import clock, expiry, migrated, partitions
@@ -30,6 +28,7 @@ from scheduler_app import (
     admission,
     adoption,
     backfills,
+    clocks,
     consequences,
     dispatcher,
     epoch,
@@ -38,6 +37,7 @@ from scheduler_app import (
     outlook,
     pauses,
     queues,
+    rescues,
     schedules,
     sending,
     system,
@@ -64,8 +64,8 @@ class Metronome:
     """One look at the clock at a time; `beat` answers how long to sleep before the next."""
 
     def __init__(self) -> None:
-        self._random = random.SystemRandom()
-        self._made_room_at = self._kept_house_at = self._rescued_at = float("-inf")
+        self._made_room_at = self._kept_house_at = float("-inf")
+        self._rescues = rescues.Rescues()
         self._ahead = Ahead()
         self.is_broker_away = False
         self._has_planned = False
@@ -77,9 +77,11 @@ class Metronome:
         self._let_go_at = float("-inf")
         self._chores = Chores()
         self._corrections = Corrections()
+        self._clocks = clocks.Comparison()
 
     def beat(self) -> float:
         """One round, in seconds until the next; whatever happens stays in here."""
+        began = time.monotonic()
         try:
             return self._round()
         except Exception as error:
@@ -88,12 +90,12 @@ class Metronome:
                 logger.exception("A round failed; the next one tries again")
                 return AFTER_TROUBLE_SECONDS
             logger.warning("PostgreSQL did not answer; trying again: %s", error)
-        # Nobody could renew a lease meanwhile: workers get a period to do it before the rescuer.
-        self._rescued_at = time.monotonic()
+        self._rescues.postgres_is_away(since=began)
         return AFTER_TROUBLE_SECONDS
 
     def _round(self) -> float:
         seen = outlook.look()
+        self._rescues.postgres_answers(now=time.monotonic())
         self._has_more_outcomes = False  # another beat may have drawn them meanwhile
         duties = list(self._duties(seen))
         if not duties:
@@ -120,8 +122,8 @@ class Metronome:
         if seen.has_listeners:
             yield internal.hear
         yield from self._duties_that_can_wait(until_due, now=now)
-        if now - self._rescued_at >= env.rescue_seconds:
-            yield self._rescue
+        if self._rescues.is_due(now=now):
+            yield self._rescues.rescue
 
     def _duties_that_can_wait(
         self, until_due: float | None, *, now: float
@@ -134,7 +136,9 @@ class Metronome:
 
     def _rest(self, seen: Outlook) -> float:
         """Until the next fire; a moment while what is due belongs to another beat."""
-        if self._has_more_outcomes or (seen.has_held_by_key and self._may_free_keys()):
+        if self._has_more_outcomes or self._rescues.has_more:
+            return 0.0
+        if seen.has_held_by_key and self._may_free_keys():
             return 0.0
         longest = env.tick_seconds
         if seen.has_held and seen.is_running:
@@ -198,10 +202,6 @@ class Metronome:
             self._let_go_after = admission.let_go_all(limit=LET_GO, after=self._let_go_after)
             self._of_keys.release(limit=env.scheduler_batch_size)
 
-    def _rescue(self) -> None:
-        self._rescued_at = time.monotonic()
-        rescuer.rescue_lost(rng=self._random)
-
     def _keep_house(self) -> None:
         self._kept_house_at = time.monotonic()
         after = sending.lost_after_seconds()
@@ -216,6 +216,7 @@ class Metronome:
             (seen.has_backfills, backfills.advance),
             (True, tending.tend_incidents),
             (True, self._corrections.make_when_due),
+            (True, self._clocks.make_when_due),
             (seen.has_bulk, self._advance_bulk),
         ):
             if is_asked_for:

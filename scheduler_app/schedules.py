@@ -16,7 +16,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import F
 
-from errors_app.incidents import telling
+from errors_app.incidents import deciding, telling
 from executions_app import audit, clock, events, ids
 from executions_app.audit import Actor
 from executions_app.states import SchedulerException, Trigger
@@ -164,12 +164,13 @@ def resume(schedule_id: UUID, *, actor: Actor) -> Schedule:
 
 
 def delete(schedule_id: UUID, *, actor: Actor) -> None:
-    """Remove the schedule; its executions, fires and audit stay readable.
+    """Remove the schedule; its executions, fires and audit stay readable, its incidents are over.
 
     Raises references.Needed while other schedules depend on it.
     """
     with transaction.atomic():
         references.hold()
+        deciding.resolve_of_schedule(schedule_id, actor=actor, note="its schedule was deleted")
         schedule = Schedule.objects.select_for_update().get(id=schedule_id)
         references.check_deletable(schedule_id)
         now = clock.now()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.db.models import Count, Q
 
+from agents_app import cycle_times
+from agents_app.cycle_times import Times
 from executions_app.models import Execution
 from executions_app.states import ExecutionStatus
 from scheduler_app import system
@@ -28,7 +31,8 @@ class Slots:
 class SchedulerStatus:
     """One look; `due` counts schedules and pending executions whose time has come.
 
-    `held` are executions that wait for room, for a key or for others of their schedule.
+    `held` are executions that wait for room, for a key or for others of their schedule. `cycles`
+    says how long those of the last hour took, by stage and as a whole.
     """
 
     state: str
@@ -39,17 +43,17 @@ class SchedulerStatus:
     running: int
     queued: dict[str, int]
     slots: Slots
+    cycles: Mapping[str, Times]
     problem: str
 
 
 def read(*, now: datetime) -> SchedulerStatus:
-    """The state of the system, from PostgreSQL alone, in six statements."""
+    """The state of the system, from PostgreSQL alone, in seven statements."""
     state = system.read()
+    pending = Execution.objects.filter(status=ExecutionStatus.PENDING)
     due = Schedule.objects.filter(enabled=True, next_run_at__lte=now).count()
-    due += Execution.objects.filter(
-        status=ExecutionStatus.PENDING, held_by="", due_at__lte=now
-    ).count()
-    held = Execution.objects.filter(status=ExecutionStatus.PENDING).exclude(held_by="").count()
+    due += pending.filter(held_by="", due_at__lte=now).count()
+    held = pending.exclude(held_by="").count()
     queued = dict.fromkeys(PRIORITY_QUEUES, 0)
     running = agents = 0
     started = Execution.objects.filter(status__in=[ExecutionStatus.QUEUED, ExecutionStatus.RUNNING])
@@ -72,5 +76,6 @@ def read(*, now: datetime) -> SchedulerStatus:
         running=running,
         queued=queued,
         slots=Slots(used=agents, max=limits_in_force.fresh().by_key[AGENTS].most),
+        cycles=cycle_times.ended_lately(now).times,
         problem=state.problem,
     )

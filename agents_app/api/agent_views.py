@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import Http404
 from django.urls import reverse
 from drf_spectacular.utils import extend_schema
@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from agents_app.api.base import ObjectView
 from agents_app.api.filters import AgentFilter
 from agents_app.api.serializers import AgentCapacitySerializer, AgentSerializer
-from agents_app.models import Agent, Cycle
+from agents_app.models import Agent, Cycle, ModelCall
 from agents_app.objects import agents, defaults, standing
 from agents_app.objects.standing import Standing
 from executions_app import clock, permissions
@@ -23,7 +23,6 @@ from executions_app.api import idempotent
 from executions_app.api.filters import ExecutionFilter
 from executions_app.api.serializers import ExecutionSerializer
 from executions_app.api.views import ExecutionView
-from executions_app.models import Execution
 
 
 class AgentView(ObjectView[Agent]):
@@ -108,11 +107,23 @@ class Sessions(ExecutionView):
     @extend_schema(operation_id="agent_sessions", responses=ExecutionSerializer(many=True))
     def get(self, _request: Request, agent_id: UUID) -> Response:
         """Executions of one agent, the newest first; with the filters of all executions."""
-        if not Agent.objects.filter(id=agent_id).exists():
+        agent = Agent.objects.filter(id=agent_id).first()
+        if agent is None:
             raise Http404
-        page = self.paginate_queryset(self.filter_queryset(self._of(agent_id)))
+        rows = self.filter_queryset(self.get_queryset())
+        if self.looked_through is None:  # no index finds the executions of an agent
+            self.looked_through = rows
+        page = self.paginate_queryset(rows.filter(_of(agent)))
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
-    def _of(self, agent_id: UUID) -> QuerySet[Execution]:
-        cycles = Cycle.objects.filter(agent_id=agent_id).values("execution_id")
-        return self.get_queryset().filter(id__in=cycles)
+
+def _of(agent: Agent) -> Q:
+    """Executions that an agent carries out, was asked in, or was to carry out.
+
+    A cycle says who carries it out now: of one that goes on without its agent, because nobody was
+    up, only its execution and the calls of models still tell whose it is.
+    """
+    cycles = Cycle.objects.filter(execution_id=OuterRef("id"))
+    calls = ModelCall.objects.filter(execution_id=OuterRef("id"), agent_id=agent.id)
+    is_named = Q(Exists(cycles), snapshot__task_config__agent=agent.name)
+    return Q(Exists(cycles.filter(agent_id=agent.id))) | Q(Exists(calls)) | is_named

@@ -13,7 +13,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Final
 from urllib.parse import quote, urlsplit
@@ -21,8 +21,9 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from agents_app.clients import http, statuses
-from agents_app.clients.conductor_shapes import Cancellation, Message, Refusal, TaskError, Thread
+from agents_app.clients import conductor_errors, http
+from agents_app.clients.conductor_errors import ConductorError, ConductorRefused
+from agents_app.clients.conductor_shapes import Cancellation, Message, Thread
 from agents_app.clients.outgoing import DEFAULT_PORTS
 from agents_app.clients.patience import pause
 from config.env import env
@@ -38,39 +39,12 @@ BASE_MS: Final = 500
 CAP_MS: Final = 30_000
 CANCEL_SECONDS: Final = 10.0
 MOST_WAIT_SECONDS: Final = 60.0
-MOST_SAID: Final = 500
+# What is stored of a result is cut by the ledger, which marks it; half a JSON says nothing.
+MOST_ANSWER_BYTES: Final = max(2 * 1024 * 1024, 4 * env.result_max_bytes)
 _THREAD_ID: Final = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,199}")
 _random: Final = random.SystemRandom()
 
 Check = Callable[[], None]
-
-
-class ConductorError(HandlerError):
-    """A call of the Conductor that did not bring what it was made for."""
-
-
-class ConductorAway(ConductorError):
-    """It was not reached, or answered that it cannot just now (408, 425, 429, 5xx)."""
-
-
-class ConductorTimeout(ConductorError):
-    """It did not answer, or was not done, in time."""
-
-
-class ConductorRefused(ConductorError):
-    """It does not take the request (4xx)."""
-
-
-class ThreadUnknown(ConductorRefused):
-    """It has no such thread (404)."""
-
-
-class ConductorMalformed(ConductorError):
-    """It answered with what is no answer to this call."""
-
-
-class TaskFailed(ConductorError):
-    """It took the task, and the task failed."""
 
 
 class ConductorClient:
@@ -85,28 +59,44 @@ class ConductorClient:
         self._rng = rng
 
     def execute_task(
-        self, thread_id: str, message: Message, *, key: str, check: Check = lambda: None
+        self,
+        thread_id: str,
+        message: Message,
+        *,
+        key: str,
+        request_id: str = "",
+        check: Check = lambda: None,
     ) -> Thread:
         """POST the message; answers the thread, which may still be running.
 
         Tried again up to MOST_RETRIES times where that may help. Raises ConductorError.
+        `request_id`: what X-Request-ID says; unless given, the id of the execution.
         """
         return self._call(
             "POST",
             self._path(thread_id, "messages"),
             body=message.model_dump(mode="json", by_alias=True),
-            key=key,
+            headers={
+                "Idempotency-Key": key,
+                "X-Request-ID": request_id or str(message.execution_id),
+            },
             check=check,
             seconds=min(message.timeout_ms, self._timeout_ms) / 1000,
         )
 
     def get_thread_status(
-        self, thread_id: str, *, seconds: float | None = None, check: Check = lambda: None
+        self,
+        thread_id: str,
+        *,
+        request_id: str = "",
+        seconds: float | None = None,
+        check: Check = lambda: None,
     ) -> Thread:
-        """GET the thread; retries and errors as `execute_task`."""
+        """GET the thread; retries and errors as `execute_task`. No `request_id`: none is said."""
         return self._call(
             "GET",
             self._path(thread_id),
+            headers={"X-Request-ID": request_id} if request_id else {},
             check=check,
             seconds=self._timeout_ms / 1000 if seconds is None else seconds,
         )
@@ -117,11 +107,12 @@ class ConductorClient:
         *,
         execution_id: UUID,
         reason: str = "",
+        request_id: str = "",
         seconds: float = CANCEL_SECONDS,
     ) -> Thread | None:
         """POST the cancellation; None if there is nothing to cancel (404, 409, 410).
 
-        Retries and errors as `execute_task`.
+        Retries, errors and `request_id` as `execute_task`.
         """
         body = Cancellation(execution_id=execution_id, reason=reason)
         try:
@@ -129,7 +120,10 @@ class ConductorClient:
                 "POST",
                 self._path(thread_id, "cancel"),
                 body=body.model_dump(mode="json", by_alias=True),
-                key=f"{execution_id}:cancel",
+                headers={
+                    "Idempotency-Key": f"{execution_id}:cancel",
+                    "X-Request-ID": request_id or str(execution_id),
+                },
                 seconds=seconds,
             )
         except ConductorRefused as error:
@@ -152,14 +146,14 @@ class ConductorClient:
         url: str,
         *,
         seconds: float,
+        headers: Mapping[str, str],
         body: object = None,
-        key: str = "",
         check: Check = lambda: None,
     ) -> Thread:
         request = http.Request(
             method=method,
             url=url,
-            headers={"Accept": "application/json"} | ({"Idempotency-Key": key} if key else {}),
+            headers={"Accept": "application/json", **headers},
             json=json.loads(json.dumps(body)) if body is not None else None,
             max_redirects=0,
         )
@@ -194,75 +188,21 @@ class ConductorClient:
     def _once(self, request: http.Request, *, ends: float, check: Check) -> Thread:
         try:
             response = self._door.fetch(
-                request, timeout=max(0.0, ends - time.monotonic()), check=check
+                request,
+                timeout=max(0.0, ends - time.monotonic()),
+                check=check,
+                max_bytes=MOST_ANSWER_BYTES,
             )
         except HandlerError as error:
-            raise _unreached(error) from error
+            raise conductor_errors.unreached(error) from error
         if not 200 <= response.status < 300:
-            raise _refused(request, response)
+            raise conductor_errors.refused(request, response)
+        if response.truncated:
+            raise conductor_errors.too_large(MOST_ANSWER_BYTES)
         try:
             return Thread.model_validate(response.body)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            place = ".".join(str(part) for part in first["loc"]) or "the body"
-            raise ConductorMalformed(
-                f"The Conductor's answer cannot be read: {place}: {first['msg']}",
-                error_class=ErrorClass.MALFORMED,
-            ) from None
-
-
-def _unreached(error: HandlerError) -> ConductorError:
-    kind: type[ConductorError] = ConductorError
-    match error.error_class:
-        case ErrorClass.TIMEOUT:
-            kind = ConductorTimeout
-        case ErrorClass.TRANSIENT:
-            kind = ConductorAway
-        case ErrorClass.MALFORMED:
-            kind = ConductorMalformed
-    return kind(
-        f"The Conductor was not reached: {error}",
-        error_class=error.error_class,
-        retry_after=error.retry_after,
-        may_repeat=error.may_repeat,
-    )
-
-
-def _refused(request: http.Request, response: http.Response) -> ConductorError:
-    plain = statuses.refused(request, response)
-    kind: type[ConductorError] = ConductorRefused
-    if response.status == 404:
-        kind = ThreadUnknown
-    elif plain.error_class is ErrorClass.TRANSIENT:
-        kind = ConductorAway
-    said = _said(response)
-    return kind(
-        str(plain) + (f": {said}" if said else ""),
-        error_class=plain.error_class,
-        retry_after=plain.retry_after,
-        status=response.status,
-        response=plain.context["response"],
-    )
-
-
-def _said(response: http.Response) -> str:
-    try:
-        return Refusal.model_validate(response.body).text[:MOST_SAID]
-    except ValidationError:
-        return ""
-
-
-def failed(thread: Thread) -> TaskFailed:
-    """The failure of a task that the Conductor took."""
-    why = thread.error or TaskError(message=f"the thread is {thread.status}")
-    said = why.message or why.code or "no reason given"
-    return TaskFailed(
-        f"The Conductor's task failed: {said[:MOST_SAID]}",
-        error_class=ErrorClass.TRANSIENT if why.retryable else ErrorClass.PERMANENT,
-        thread_id=thread.thread_id,
-        message_id=thread.message_id,
-        code=why.code,
-    )
+            raise conductor_errors.unread(error) from None
 
 
 def door_to(base_url: str, breakers: Breakers | None = None) -> http.Door:

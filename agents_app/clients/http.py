@@ -35,6 +35,7 @@ from config.env import env
 from errors_app.breakers import local
 from errors_app.breakers.local import Breakers, Call
 from errors_app.taxonomy import ErrorClass, HandlerError, JobExecutionError
+from executions_app.states import SchedulerException
 
 DEFAULT_HEADERS: Final = {"User-Agent": "Cadenza", "Accept-Encoding": "gzip, deflate"}
 # What is read beside the body: headers, the transfer coding, a compressed body that hardly shrank.
@@ -62,7 +63,7 @@ class Request:
     `breaker`: the key of the endpoint's own breaker; empty: each origin's, None: none is asked.
     `expected`: statuses from 500 on that say nothing against the endpoint. `is_idempotent`: False
     if it must not be carried out twice; then a failure says in `may_repeat` whether it may have
-    been carried out once.
+    been carried out once. `failure_level`: of the line in the log, if it fails.
     """
 
     method: str
@@ -75,6 +76,7 @@ class Request:
     breaker: str | None = ""
     expected: frozenset[int] = frozenset()
     is_idempotent: bool = True
+    failure_level: int = logging.INFO
 
 
 def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -128,9 +130,34 @@ class Door:
         """
         began = time.monotonic()
         limit = Patience(timeout=timeout, max_bytes=2 * max_bytes + WIRE_MARGIN_BYTES, check=check)
+        try:
+            answer, was_redirected = self._within(
+                limit, request, timeout=timeout, max_bytes=max_bytes
+            )
+        except SchedulerException as error:
+            why = f"{type(error).__name__} {getattr(error, 'error_class', 'stopped')}"
+            what = f"brought no answer ({why})"
+            _note(request, what, level=request.failure_level, began=began)
+            raise
+        status, headers, body, is_truncated = answer
+        level = logging.DEBUG if 200 <= status < 400 else request.failure_level
+        elapsed_ms = _note(request, f"answered {status}", level=level, began=began)
+        return Response(
+            status=status,
+            headers=shown_headers(headers),
+            body=understood(body, headers, is_truncated=is_truncated),
+            truncated=is_truncated,
+            elapsed_ms=elapsed_ms,
+            was_redirected=was_redirected,
+        )
+
+    def _within(
+        self, limit: Patience, request: Request, *, timeout: float, max_bytes: int
+    ) -> tuple[Answer, bool]:
+        """As `_follow`; a failure says whether the request may have been carried out."""
         token = patience.set(limit)
         try:
-            answer, was_redirected = self._follow(request, timeout=timeout, max_bytes=max_bytes)
+            return self._follow(request, timeout=timeout, max_bytes=max_bytes)
         except JobExecutionError as error:
             if not request.is_idempotent:
                 error.may_repeat = not limit.has_sent
@@ -145,17 +172,6 @@ class Door:
             ) from error
         finally:
             patience.reset(token)
-        elapsed_ms = round((time.monotonic() - began) * 1000)
-        status, headers, body, is_truncated = answer
-        _note(request, status, elapsed_ms)
-        return Response(
-            status=status,
-            headers=shown_headers(headers),
-            body=understood(body, headers, is_truncated=is_truncated),
-            truncated=is_truncated,
-            elapsed_ms=elapsed_ms,
-            was_redirected=was_redirected,
-        )
 
     def _follow(self, request: Request, *, timeout: float, max_bytes: int) -> tuple[Answer, bool]:
         """The answer, and whether another address than the one that was called gave it."""
@@ -213,18 +229,21 @@ def door() -> Door:
     return _door_of_process(os.getpid())
 
 
-def _note(request: Request, status: int, elapsed_ms: int) -> None:
-    """One line per answered call, without query, headers and bodies: they may hold secrets.
+def _note(request: Request, what: str, *, level: int, began: float) -> int:
+    """One line per call, without query, headers, bodies and words of errors: they may hold secrets.
 
-    At DEBUG, since a line costs as much as the call of a fast endpoint; what failed is recorded
-    with its execution in any case.
+    What went well is told at DEBUG, since a line costs as much as the call of a fast endpoint.
+    Answers how many milliseconds it took.
     """
-    if logger.isEnabledFor(logging.DEBUG):
-        logger.debug(
-            "%s %s answered %s in %s ms (request %s)",
-            *(request.method, shown(request.url), status, elapsed_ms),
+    elapsed_ms = round((time.monotonic() - began) * 1000)
+    if logger.isEnabledFor(level):
+        logger.log(
+            level,
+            "%s %s %s in %s ms (request %s)",
+            *(request.method, shown(request.url), what, elapsed_ms),
             request.headers.get("X-Request-ID", "-"),
         )
+    return elapsed_ms
 
 
 def _prepare(request: Request) -> Outgoing:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from agents_app.clients.llm_question import Message, Question
+from agents_app.clients.llm_question import USUAL_ANSWER_TOKENS, Message, Question
 from agents_app.models import Provider
 from agents_app.models_objects import ModelMode
 
@@ -26,6 +26,7 @@ NEXT_MODE: Final[Mapping[str, ModelMode]] = {
 }
 REFUSALS: Final = frozenset({400, 404, 405, 415, 422, 501})
 FORMAT: Final = "response_format"
+LONG_ANSWER: Final = "long answer"
 _COMPLAINTS: Final = (
     ("stream_options", re.compile(r"stream_options|include_usage", re.IGNORECASE)),
     ("stream", re.compile(r"\bstream(?:ing|ed)?\b", re.IGNORECASE)),
@@ -39,6 +40,10 @@ _COMPLAINTS: Final = (
             re.IGNORECASE,
         ),
     ),
+)
+_IS_ANSWER: Final = re.compile(
+    r"max_(?:completion_)?tokens\b.*(?:too large|at most|less than|maximum)|in the completion",
+    re.IGNORECASE | re.DOTALL,
 )
 _IS_CONTEXT: Final = re.compile(r"context (?:length|window)|too (?:long|large|many)", re.IGNORECASE)
 
@@ -62,6 +67,8 @@ class Form:
         }
         most = "max_completion_tokens" if "max_tokens" in self.without else "max_tokens"
         body[most] = question.max_tokens
+        if LONG_ANSWER in self.without:
+            body[most] = min(question.max_tokens, USUAL_ANSWER_TOKENS)
         if "temperature" not in self.without:
             body["temperature"] = question.temperature
         if self.is_streamed:
@@ -106,6 +113,8 @@ def _response_format(question: Question, mode: ModelMode) -> dict[str, Any]:
 
 def refused_part(status: int, message: str, *, parameter: str) -> str:
     """The part of the form of which an error answer complains; empty if of none."""
+    if status in REFUSALS and _IS_ANSWER.search(message):
+        return LONG_ANSWER
     if status not in REFUSALS or _IS_CONTEXT.search(message):
         return ""
     for text in (parameter, message):

@@ -13,6 +13,7 @@ from agents_app.models_cycles import Phase
 
 CHARACTERS_PER_TOKEN: Final = 4
 TOKENS_PER_MESSAGE: Final = 4
+USUAL_ANSWER_TOKENS: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,10 @@ def _never() -> None:
     pass
 
 
+def _as_often_as_it_takes(_tokens: int, _usd: Decimal) -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """One question to one model.
@@ -48,7 +53,10 @@ class Question:
     With a `schema` the answer is asked for as JSON of that form, by the strictest way that the
     provider knows; with `wants_json` as any JSON object. `deadline` is a monotonic instant. `check`
     is called at least once a second while the answer is waited for; what it raises ends the call.
-    `grounds`: what the answer will be checked against, to be kept with the call.
+    `grounds`: what the answer will be checked against, to be kept with the call. `enough_tokens`:
+    where a budget has no room for an answer of `max_tokens`, one of so few will do; 0: none will.
+    `before_another` is called before a further request, if those before it have used anything, with
+    the tokens and US dollars of that; what it raises ends the call.
     """
 
     provider: Provider
@@ -61,13 +69,15 @@ class Question:
     schema_name: str = ""
     wants_json: bool = False
     temperature: float = 0.2
-    max_tokens: int = 2000
+    max_tokens: int = USUAL_ANSWER_TOKENS
+    enough_tokens: int = 0
     template: str = ""
     template_hash: str = ""
     attempt: int = 1
     is_repair: bool = False
     grounds: Mapping[str, Any] | None = None
     check: Callable[[], None] = _never
+    before_another: Callable[[int, Decimal], None] = _as_often_as_it_takes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

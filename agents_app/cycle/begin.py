@@ -14,7 +14,7 @@ from django.db import connection, transaction
 
 from agents_app import connections
 from agents_app.agent_config import AgentConfig
-from agents_app.cycle import approving, places, rows
+from agents_app.cycle import approving, holder, places, rows
 from agents_app.models import Cycle, CycleStage
 from config.env import env
 from executions_app import clock, events, ids, leases, steps
@@ -30,9 +30,8 @@ def begin(held: Claimed, config: AgentConfig) -> None:
     """Let a cycle carry out the execution from now on; raises LostRace without its lease."""
     with connections.turn(), transaction.atomic():
         now = clock.now()
-        deadline = now + timedelta(milliseconds=held.snapshot["timeout_ms"])
-        until = deadline + timedelta(seconds=env.hard_limit_grace_seconds + env.lease_seconds)
-        queue = leases.hand_over(held, until=until)
+        deadline = holder.deadline_of(held, begins_at=now)
+        queue = leases.hand_over(held, until=holder.lease_until(deadline))
         cycle = rows.of_execution(held.id)
         if cycle is None:
             cycle = _new(held, config, queue=queue, now=now, deadline=deadline)
@@ -41,7 +40,7 @@ def begin(held: Claimed, config: AgentConfig) -> None:
             approving.check_approved(cycle, config)
             steps.plan_again(held.id)
             rows.take_over(cycle, token=held.lease_token, deadline=deadline, seen=_seen(held))
-        has_place = places.take(cycle, config)
+        has_place = places.take(cycle, held, config, deadline=deadline)
     events.announce()
     if has_place:
         try:

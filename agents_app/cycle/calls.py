@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from django.db import InterfaceError, OperationalError
 
-from agents_app import calling, connections, tools
+from agents_app import calling, connections, rights, tools
 from agents_app.cycle import holder
 from agents_app.cycle.keeping import Work
-from agents_app.models import Agent, Cycle, Endpoint
+from agents_app.models import Cycle, Endpoint
 from errors_app.taxonomy import ErrorClass, HandlerError
 from executions_app.states import StepStatus
 from executions_app.steps import End, HeldStep
@@ -22,7 +22,7 @@ def make(cycle: Cycle, held: HeldStep, work: Work) -> End:
                 endpoint=held.config["endpoint"],
                 parameters=held.config.get("parameters", {}),
                 step_id=held.id,
-                correlation_id=str(cycle.execution_id),
+                correlation_id=held.correlation_id or str(cycle.execution_id),
                 deadline=work.ends_at,
                 check=work.check,
             )
@@ -32,7 +32,9 @@ def make(cycle: Cycle, held: HeldStep, work: Work) -> End:
 
 
 def _run_tool(cycle: Cycle, held: HeldStep, work: Work) -> tools.Ran:
-    allowed = frozenset(holder.config_of(holder.of(cycle)).tools) & _tools_of(cycle)
+    config = holder.config_of(holder.of(cycle))
+    agent = rights.agent_of(cycle.agent_id, config)
+    allowed = frozenset(config.tools).intersection(agent.tools if agent else ())
     connections.let_go()
     return tools.run(
         held.name,
@@ -43,7 +45,7 @@ def _run_tool(cycle: Cycle, held: HeldStep, work: Work) -> tools.Ran:
             step_id=held.id,
             deadline=work.ends_at,
             schedule_id=cycle.schedule_id,
-            agent_id=cycle.agent_id,
+            agent_id=agent.id if agent else None,
             allowed=allowed,
             check=work.check,
             took=work.add,
@@ -70,10 +72,3 @@ def _check_enabled(held: HeldStep) -> None:
             error_class=ErrorClass.PERMANENT,
             may_repeat=True,
         )
-
-
-def _tools_of(cycle: Cycle) -> frozenset[str]:
-    if cycle.agent_id is None:
-        return frozenset()
-    found = Agent.objects.filter(id=cycle.agent_id).values_list("tools", flat=True).first()
-    return frozenset(found or ())

@@ -75,6 +75,10 @@ def _stand_in(
         situation=fallback_timing.situation(
             context, this=this, last_interval_ms=earlier.interval_ms
         ),
-        config=FallbackConfig(timing=config.fallback, when_spent=config.budget.when_spent),
+        config=FallbackConfig(
+            timing=config.fallback,
+            interval_ms=config.fallback_interval_ms,
+            when_spent=config.budget.when_spent,
+        ),
         earlier=earlier,
     )

@@ -14,20 +14,25 @@ from uuid import UUID
 from django.db import transaction
 
 from agents_app import connections
-from agents_app.cycle import got_over, holder, places, rows, spent, telling
+from agents_app.cycle import afterwards, got_over, holder, places, rows, spent, telling
 from agents_app.models import Cycle, CycleStatus, Tier
-from errors_app import recovery
-from errors_app.taxonomy import DeadlineExceeded, ErrorClass, HandlerError
-from executions_app import events, leases, lifecycle
+from errors_app import recovery, taxonomy
+from errors_app.taxonomy import DeadlineExceeded, ErrorClass, HandlerError, JobExecutionError
+from executions_app import events, leases, lifecycle, steps
 from executions_app.models import Step
 from executions_app.states import LostRace, Outcome, StepStatus
 
 UNSTARTED: Final = (StepStatus.PLANNED, StepStatus.QUEUED)
+OVER: Final = "the execution has ended"
 _random = random.SystemRandom()
 
 
 class StepsFailed(HandlerError):
     """Nothing that the plan wanted was done, or a critical step of it failed."""
+
+
+class MayHaveHappened(HandlerError):
+    """The attempt failed, whatever for, and a step of it must not be made a second time."""
 
 
 def finish(cycle: Cycle, *, held: UUID, changes: Mapping[str, Any]) -> None:
@@ -58,21 +63,45 @@ def _complete(
         rows.close(locked, CycleStatus.COMPLETED, **changes, **spent.totals(locked))
         got_over.note_failed_steps(execution, found)
         output = result(locked, found)
-        measured = spent.measured(locked, execution)
+        measured = spent.measured(locked, execution, found)
         lifecycle.leave_now(
             lifecycle.completion(measured, output=output, outcome=_outcome(locked, found))
         )
         heir = places.hand_over(locked)
-    events.announce()
-    places.give_back(cycle, heir)
+    _hand_on(cycle, heir)
+    afterwards.note(cycle)
 
 
 def fail(cycle: Cycle, error: BaseException) -> None:
     """The attempt failed: recovery decides whether there is another; raises LostRace."""
     held = spent.measured(cycle, holder.of(cycle))
-    decided = recovery.recover(held, error, rng=_random)
+    decided = recovery.recover(
+        held,
+        _with_what_happened(cycle, error),
+        rng=_random,
+        result=lambda: _result_so_far(cycle),
+    )
     is_stopped = isinstance(decided, recovery.Stopped)
     close(cycle, CycleStatus.CANCELLED if is_stopped else CycleStatus.FAILED)
+
+
+def _with_what_happened(cycle: Cycle, error: BaseException) -> BaseException:
+    """Another attempt would make its failed steps again: not if one may have been carried out."""
+    if isinstance(error, JobExecutionError) and error.may_repeat is False:
+        return error
+    names = steps.may_have_happened(cycle.execution_id)
+    if not names:
+        return error
+    known = taxonomy.classify(error)
+    which = ", ".join(repr(one) for one in names)
+    told = MayHaveHappened(
+        f"{known.message}. May have been carried out before that, and is not made twice: {which}",
+        error_class=known.error_class,
+        may_repeat=False,
+    )
+    told.context = {**known.context, "may_have_happened": names}
+    told.__cause__ = error
+    return told
 
 
 def cancel(cycle: Cycle) -> None:
@@ -85,8 +114,8 @@ def cancel(cycle: Cycle) -> None:
         rows.close(locked, CycleStatus.CANCELLED, **spent.totals(locked))
         lifecycle.stop_now(held)
         heir = places.hand_over(locked)
-    events.announce()
-    places.give_back(cycle, heir)
+    _hand_on(cycle, heir)
+    afterwards.note(cycle)
 
 
 def stop(cycle: Cycle) -> None:
@@ -108,9 +137,17 @@ def close(cycle: Cycle, status: CycleStatus) -> None:
         _check_mine(cycle, locked)
         if leases.held(locked.execution_id, locked.token) is not None:
             raise LostRace("The execution of this cycle goes on", cycle_id=cycle.id)
-        if rows.close(locked, status, **spent.totals(locked)):
+        has_ended = rows.close(locked, status, **spent.totals(locked))
+        if has_ended:
             _end_unstarted(locked)
         heir = places.hand_over(locked)
+    _hand_on(cycle, heir)
+    if has_ended:
+        afterwards.note(cycle)
+
+
+def _hand_on(cycle: Cycle, heir: Cycle | None) -> None:
+    """The end is committed: it is told, and whoever waited for the place begins."""
     events.announce()
     places.give_back(cycle, heir)
 
@@ -122,7 +159,7 @@ def _check_mine(cycle: Cycle, locked: Cycle) -> None:
 
 def _end_unstarted(cycle: Cycle) -> None:
     left = Step.objects.filter(execution_id=cycle.execution_id, status__in=UNSTARTED)
-    reasons = dict.fromkeys(left.values_list("id", flat=True), "the execution has ended")
+    reasons = dict.fromkeys(left.values_list("id", flat=True), OVER)
     telling.end_unstarted(cycle, reasons, status=StepStatus.CANCELLED)
 
 
@@ -134,6 +171,11 @@ def result(cycle: Cycle, found: Sequence[Step]) -> dict[str, Any]:
         "tier_reason": cycle.tier_reason,
         "strategy": cycle.strategy,
         "notes": cycle.notes,
+        "errors": [
+            {"step": one.name, "error_class": one.error_class, "message": one.reason}
+            for one in found
+            if one.status == StepStatus.FAILED
+        ],
         "steps": [
             {
                 "name": one.name,
@@ -147,6 +189,17 @@ def result(cycle: Cycle, found: Sequence[Step]) -> dict[str, Any]:
         "tokens": {"prompt": cycle.prompt_tokens, "completion": cycle.completion_tokens},
         "cost_usd": str(cycle.cost_usd),
     }
+
+
+def _result_so_far(cycle: Cycle) -> dict[str, Any]:
+    """The same of one that fails now: what has not begun is not begun any more."""
+    found = list(Step.objects.filter(execution_id=cycle.execution_id).order_by("position"))
+    for one in found:
+        if one.status in UNSTARTED:
+            one.status, one.reason = StepStatus.CANCELLED, OVER
+    for name, value in spent.totals(cycle).items():
+        setattr(cycle, name, value)
+    return result(cycle, found)
 
 
 def _outcome(cycle: Cycle, found: Sequence[Step]) -> Outcome:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agents_app import calling, connections, tools
+from agents_app import calling, connections, rights, tools
 from agents_app.agent_config import AgentConfig
 from agents_app.cycle import deciders, holder
 from agents_app.cycle.keeping import Work
@@ -206,7 +206,7 @@ class _Maker:
                 for name in self._tools
             ),
         ]
-        agent = self._thinker.agent
+        agent = self._thinker.agent or rights.agent_of(None, self._config)
         return grant(
             offers,
             endpoints=self._config.endpoints,

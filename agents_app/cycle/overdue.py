@@ -40,7 +40,7 @@ class Lack(StrEnum):
     STOP = "stop"
     """its time is over, and nothing of it runs that could hear so"""
     AGENT = "agent"
-    """it waits for an agent"""
+    """it waits for an agent: its time limit begins once it has one"""
     STAGE = "stage"
     """nobody carries out its stage: the message was lost, or who held it"""
     STEPS = "steps"
@@ -92,8 +92,8 @@ WITH due AS (
     SELECT *, CASE
         WHEN status <> 'running' THEN CASE WHEN overdue > 0 THEN 'over' ELSE 'nothing' END
         WHEN NOT is_ours THEN 'execution'
-        WHEN deadline < now() AND NOT is_held AND at_work = 0 THEN 'stop'
         WHEN stage = 'wait' THEN 'agent'
+        WHEN deadline < now() AND NOT is_held AND at_work = 0 THEN 'stop'
         WHEN stage = 'execute' THEN CASE WHEN overdue > 0 THEN 'steps'
             WHEN live = 0 AND late_at < now() THEN 'next' ELSE 'nothing' END
         WHEN is_held OR stage_token IS NULL AND late_at >= now() THEN 'nothing'

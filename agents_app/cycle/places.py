@@ -7,6 +7,8 @@ down with all its stand-ins) the cycle does not wait: it goes on without an agen
 from __future__ import annotations
 
 import logging
+from datetime import datetime, timedelta
+from typing import Final
 from uuid import UUID
 
 from django.db import connection, transaction
@@ -17,38 +19,57 @@ from agents_app.agent_config import AgentConfig
 from agents_app.cycle import canvas, going_on, holder, rows
 from agents_app.models import Cycle, CycleStage, CycleStatus
 from agents_app.selection import Lack, Requirements
-from executions_app import leases
+from executions_app import clock, leases
 from executions_app.database_errors import is_away
+from executions_app.ledger import Claimed
 from executions_app.states import LostRace
+
+# So much longer lasts the lease of a cycle that waits, and whoever looks at it renews it: of many
+# that wait each is looked at only once in a while.
+WAITS_LONGER: Final = timedelta(hours=1)
 
 logger = logging.getLogger(__name__)
 
 
-def take(cycle: Cycle, config: AgentConfig) -> bool:
-    """In the caller's transaction: whether the cycle goes on; False if it waits."""
+def take(cycle: Cycle, held: Claimed, config: AgentConfig, *, deadline: datetime) -> bool:
+    """In the caller's transaction: whether the cycle goes on; False if it waits.
+
+    `deadline`: of its time limit if it goes on now. While it waits it has none, and its lease is
+    renewed.
+    """
     requirements = Requirements.of(config)
-    if _place(cycle, requirements):
+    if _place(cycle, held, requirements, deadline=deadline):
         return True
     absence = selection.why_none(requirements)
     why = {} if cycle.tier else {"tier_reason": absence.text}
     if absence.lack is not Lack.FULL:
-        rows.move(cycle, stage=_resumes_at(cycle), agent_id=None, **why)
+        _keep_lease(cycle, held, deadline=deadline)
+        rows.move(cycle, stage=_resumes_at(cycle), agent_id=None, deadline=deadline, **why)
         return True
     rows.move(cycle, **why)
+    until = holder.lease_until(deadline) + WAITS_LONGER
+    leases.keep(held, until=until, unless_after=until - WAITS_LONGER / 2)
     progress = {"done": 0, "total": 0, "failed": 0, "percent": 0}
-    leases.tell_progress(
-        holder.of(cycle), {**progress, "current_step": f"waits for an agent: {absence.text}"[:200]}
-    )
+    waits_for = f"waits for an agent: {absence.text}"[:200]
+    leases.tell_progress(held, {**progress, "current_step": waits_for})
     return False
 
 
-def _place(cycle: Cycle, requirements: Requirements) -> bool:
+def _place(cycle: Cycle, held: Claimed, requirements: Requirements, *, deadline: datetime) -> bool:
     resume = _resumes_at(cycle)
-    agent = selection.take(requirements, cycle_id=cycle.id, stage=resume)
+    agent = selection.take(requirements, cycle_id=cycle.id, stage=resume, deadline=deadline)
     if agent is None:
         return False
-    cycle.agent_id, cycle.stage = agent.id, resume
+    _keep_lease(cycle, held, deadline=deadline)
+    cycle.agent_id, cycle.stage, cycle.deadline = agent.id, resume, deadline
     return True
+
+
+def _keep_lease(cycle: Cycle, held: Claimed, *, deadline: datetime) -> None:
+    """Nothing is written unless somebody waited in a line so long that few have looked at it."""
+    if cycle.deadline < deadline:
+        until = holder.lease_until(deadline)
+        leases.keep(held, until=until, unless_after=until)
 
 
 def _resumes_at(cycle: Cycle) -> CycleStage:
@@ -62,7 +83,8 @@ def give(cycle_id: UUID) -> None:
         cycle = rows.lock(cycle_id)
         if cycle.status != CycleStatus.RUNNING or cycle.stage != CycleStage.WAIT:
             return
-        has_place = take(cycle, holder.config_of(holder.of(cycle)))
+        held = holder.of(cycle)
+        has_place = take(cycle, held, holder.config_of(held), deadline=_from_now(held))
     if has_place:
         start(cycle)
 
@@ -86,8 +108,9 @@ def hand_over(ended: Cycle) -> Cycle | None:
         with transaction.atomic():
             for waiting in selection.in_line(ended.agent_id):
                 if (found := _heir(waiting)) is not None:
-                    heir, requirements = found
-                    return heir if _place(heir, requirements) else None
+                    heir, held, requirements = found
+                    has_place = _place(heir, held, requirements, deadline=_from_now(held))
+                    return heir if has_place else None
             return None
     except Exception as error:  # another's begin fails nobody's end
         if is_away(error) or connection.needs_rollback:
@@ -96,13 +119,18 @@ def hand_over(ended: Cycle) -> Cycle | None:
         return None
 
 
-def _heir(cycle_id: UUID) -> tuple[Cycle, Requirements] | None:
+def _from_now(held: Claimed) -> datetime:
+    return holder.deadline_of(held, begins_at=clock.now())
+
+
+def _heir(cycle_id: UUID) -> tuple[Cycle, Claimed, Requirements] | None:
     """A cycle that waits, locked, and what it needs; None if somebody is at it, or it is over."""
     waiting = rows.lock_waiting(cycle_id)
     if waiting is None:
         return None
     try:
-        return waiting, Requirements.of(holder.config_of(holder.of(waiting)))
+        held = holder.of(waiting)
+        return waiting, held, Requirements.of(holder.config_of(held))
     except (LostRace, ValidationError) as error:
         logger.info("Cycle %s waits for an agent, and for nothing: %s", cycle_id, error)
         return None

@@ -6,6 +6,7 @@ and steps.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -36,9 +37,13 @@ def usage_with(cycle: Cycle, stage: Usage) -> dict[str, Any]:
     return {"usage": Usage.together([*known, stage])._asdict()}
 
 
-def measured(cycle: Cycle, held: Claimed) -> Claimed:
-    """Its execution, with what all of the cycle took; as it is if that is unknown."""
-    rows = Step.objects.filter(execution_id=cycle.execution_id, usage__isnull=False)
-    parts = [cycle.usage, *rows.values_list("usage", flat=True)]
+def measured(cycle: Cycle, held: Claimed, steps: Iterable[Step] | None = None) -> Claimed:
+    """Its execution, with what all of the cycle took; as it is if that is unknown.
+
+    `steps`: all of its steps as they ended, where the caller has them.
+    """
+    if steps is None:
+        steps = Step.objects.filter(execution_id=cycle.execution_id).only("usage")
+    parts = [cycle.usage, *(one.usage for one in steps)]
     known = [Usage(**one) for one in parts if one]
     return replace(held, usage=Usage.together(known)) if known else held

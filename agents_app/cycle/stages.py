@@ -17,7 +17,6 @@ from django.db import InterfaceError, OperationalError, transaction
 from agents_app import connections, draining, storing
 from agents_app.cycle import (
     advising,
-    afterwards,
     approving,
     canvas,
     ending,
@@ -145,8 +144,6 @@ def _schedule(cycle: Cycle, work: Work, began: float) -> None:
     changes["timings"] = _timings(cycle, CycleStage.SCHEDULE, began)
     changes |= spent.usage_with(cycle, work.took())
     ending.finish(cycle, held=work.token, changes=changes)
-    connections.let_go()
-    afterwards.note(cycle)
 
 
 def _timings(cycle: Cycle, stage: CycleStage, began: float) -> dict[str, int]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from agents_app import budget, connections, embedding, health
@@ -20,6 +20,7 @@ from agents_app.cycle.keeping import Work
 from agents_app.memory import Embed
 from agents_app.models import Agent, Cycle, Provider, Tier
 from agents_app.models_cycles import Phase
+from agents_app.planning import room
 from agents_app.planning.asking import Patience, Product, ask_for
 from agents_app.planning.deciding import NoModel
 from agents_app.planning.deciding_by_model import Thought
@@ -106,15 +107,16 @@ class Thinker:
         self, provider: Provider, contract: Contract[T], rendered: Rendered, *, phase: Phase
     ) -> Product[T]:
         assert self._agent is not None
-        question = self._question(provider, self._agent, rendered, phase=phase)
+        model = self._model_of(provider, self._agent)
+        question = partial(self._question, self._agent, contract, rendered, phase=phase)
         connections.let_go()
         try:
-            return self._ask_within(provider, contract, question)
+            return self._ask_within(provider, contract, question(provider, model))
         except BudgetSpent:
-            cheaper = self._cheaper(provider, question.model)
+            cheaper = self._cheaper(provider, model)
             if cheaper is None:
                 raise
-            return self._ask_within(provider, contract, replace(question, model=cheaper))
+            return self._ask_within(provider, contract, question(provider, cheaper))
 
     def _cheaper(self, provider: Provider, model: str) -> str | None:
         """The cheapest model of a provider, if the schedule wants that once its budget is spent."""
@@ -155,15 +157,28 @@ class Thinker:
             connections.let_go()
 
     def _question(
-        self, provider: Provider, agent: Agent, rendered: Rendered, *, phase: Phase
+        self,
+        agent: Agent,
+        contract: Contract[T],
+        rendered: Rendered,
+        provider: Provider,
+        model: str,
+        *,
+        phase: Phase,
     ) -> Question:
+        """As long as `model` holds: the prompt, and the answer that it may give."""
+        found = room.found(
+            contract.answer_tokens, provider=provider, model=model, most=env.llm_answer_tokens
+        )
         return Question(
             provider=provider,
-            model=self._model_of(provider, agent),
-            messages=rendered.messages,
+            model=model,
+            messages=rendered.within(found.prompt).messages,
             phase=phase,
             of=self._of(agent),
             temperature=agent.temperature,
+            max_tokens=found.answer,
+            enough_tokens=found.enough,
             deadline=self._work.ends_at - self._work.seconds_left() * ROOM_FOR_THE_REST,
             template=rendered.template,
             template_hash=rendered.template_hash,

@@ -30,7 +30,7 @@ from agents_app.cycle import (
     telling,
 )
 from agents_app.cycle.overdue import Found, Lack
-from agents_app.models import Cycle, CycleStatus
+from agents_app.models import Cycle, CycleStage, CycleStatus
 from config.env import env
 from errors_app.taxonomy import ErrorClass, WorkerLost
 from executions_app import clock, events, steps
@@ -104,7 +104,8 @@ def _let_go(cycle_id: UUID) -> None:
 
 def _stop(cycle_id: UUID) -> None:
     cycle = rows.find(cycle_id)
-    if cycle.deadline < clock.now() or holder.of(cycle).cancel_requested:
+    is_late = cycle.stage != CycleStage.WAIT and cycle.deadline < clock.now()
+    if is_late or holder.of(cycle).cancel_requested:
         ending.stop(cycle)
 
 

@@ -15,8 +15,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from agents_app.clients import conductor
-from agents_app.clients.conductor import ConductorClient, ConductorTimeout
+from agents_app.clients import conductor, conductor_errors, statuses
+from agents_app.clients.conductor import ConductorClient
+from agents_app.clients.conductor_errors import ConductorTimeout
 from agents_app.clients.conductor_shapes import Message, Thread
 from agents_app.clients.patience import pause
 from agents_app.handlers.base import Context, Handler, Outcome
@@ -65,7 +66,7 @@ class ConductorTask(Handler[ConductorConfig]):
         finally:
             self._cancelled.discard((context.execution_id, context.attempt))
         if thread.status != "completed":
-            raise conductor.failed(thread)
+            raise conductor_errors.failed(thread)
         return Outcome(
             output={
                 "thread_id": thread.thread_id,
@@ -93,7 +94,9 @@ class ConductorTask(Handler[ConductorConfig]):
         )
         thread_id = _thread_id(context)
         key = f"{context.execution_id}:{context.attempt}"
-        thread = self._door().execute_task(thread_id, message, key=key, check=context.check)
+        thread = self._door().execute_task(
+            thread_id, message, key=key, request_id=_request_id(context), check=context.check
+        )
         return self._end_of(thread, thread_id, ends=ends, context=context)
 
     def _end_of(
@@ -110,7 +113,10 @@ class ConductorTask(Handler[ConductorConfig]):
             pause(min(wait, left), context.check)
             wait = min(2 * wait, LONGEST_LOOK_SECONDS)
             thread = self._door().get_thread_status(
-                thread_id, seconds=max(0.1, ends - time.monotonic()), check=context.check
+                thread_id,
+                request_id=_request_id(context),
+                seconds=max(0.1, ends - time.monotonic()),
+                check=context.check,
             )
         return thread
 
@@ -125,17 +131,26 @@ class ConductorTask(Handler[ConductorConfig]):
         self._cancelled.add(attempt)
         threading.Thread(
             target=self._cancel_thread,
-            args=(_thread_id(context), context.execution_id, reason),
+            args=(_thread_id(context), context.execution_id, reason, _request_id(context)),
             name="conductor-cancel",
             daemon=True,
         ).start()
 
-    def _cancel_thread(self, thread_id: str, execution_id: UUID, reason: str) -> None:
+    def _cancel_thread(
+        self, thread_id: str, execution_id: UUID, reason: str, request_id: str
+    ) -> None:
         try:
-            self._door().cancel_thread(thread_id, execution_id=execution_id, reason=reason)
+            self._door().cancel_thread(
+                thread_id, execution_id=execution_id, reason=reason, request_id=request_id
+            )
         except SchedulerException as error:
             logger.warning("The thread %s could not be cancelled: %s", thread_id, error)
 
 
 def _thread_id(context: Context[ConductorConfig]) -> str:
     return context.config.thread_id or str(context.execution_id)
+
+
+def _request_id(context: Context[ConductorConfig]) -> str:
+    correlation_id = str(getattr(context, "correlation_id", ""))
+    return statuses.request_id(correlation_id, otherwise=context.execution_id)

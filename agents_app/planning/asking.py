@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 from uuid import UUID
 
 from agents_app.clients.llm_errors import ModelError
@@ -23,6 +23,8 @@ from errors_app.taxonomy import ErrorClass, HandlerError
 T = TypeVar("T")
 Ask = Callable[[Question], Answer]
 Mark = Callable[[UUID, str, Sequence[str]], object]
+SAID_BEFORE: Final = 2
+"""So often a model has said the same before it is taken at its word and shown nothing more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,8 +140,9 @@ class _Asking(Generic[T]):
         return said
 
     def _is_last(self, text: str) -> bool:
-        """Whether no repair follows: none is left, or the model repeats itself."""
-        has_repeated = bool(self._refused) and self._refused[-1].text.strip() == text.strip()
+        """Whether no repair follows: none is left, or two were of no use, word for word."""
+        latest = [one.text.strip() for one in self._refused[-SAID_BEFORE:]]
+        has_repeated = len(latest) == SAID_BEFORE and set(latest) == {text.strip()}
         return has_repeated or len(self._refused) >= self._patience.most_repairs
 
     def _marked(self, said: _Said, problems: Sequence[Problem], *, is_last: bool) -> None:

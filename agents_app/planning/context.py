@@ -20,7 +20,7 @@ from uuid import UUID
 from django.db import connection
 from pydantic import JsonValue
 
-from agents_app import memory, tiers
+from agents_app import memory, rights, tiers
 from agents_app.agent_config import AgentConfig
 from agents_app.models import Agent, Cycle, Endpoint
 from agents_app.planning import history, trimming
@@ -119,7 +119,7 @@ def of_run(run: Occasion, *, now: datetime, embed: memory.Embed | None = None) -
         next_run_at=run.next_run_at,
         agent=_facts_of(agent),
         endpoints=_endpoints(run.owner_id, config.endpoints),
-        tools=_tools(config.tools, agent),
+        tools=_tools(config.tools, agent or rights.agent_of(None, config)),
         runs=tuple(one.told for one in runs),
         usage=history.usage([one.id for one in runs]),
         messages=recalled.messages,

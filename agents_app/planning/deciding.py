@@ -60,7 +60,7 @@ class ScheduleRequest:
 class Planned:
     """A plan and who made it; `reason` says why that is not the model, if it is not.
 
-    Without a plan nothing is called: on purpose (`is_skipped`), or as there is nothing to call.
+    Without a plan nothing is called: on purpose, or as there is nothing to call.
     `trouble`: what is the matter with the model, where it was not a model that planned.
     """
 
@@ -68,7 +68,6 @@ class Planned:
     tier: Tier
     reason: str = ""
     notes: tuple[str, ...] = ()
-    is_skipped: bool = False
     trouble: Trouble | None = None
 
 

@@ -44,7 +44,6 @@ class FallbackService(AIAgentService):
             plan=chosen.plan,
             tier=Tier(chosen.tier),
             reason=chosen.reason,
-            is_skipped=chosen.is_skipped,
             trouble=self._trouble,
         )
 

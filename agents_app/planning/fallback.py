@@ -55,21 +55,21 @@ WORDS: Final[Mapping[Trouble, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FallbackConfig:
-    """What the schedule says: `fallback` and `budget.when_spent` of its task config."""
+    """What the schedule says: `fallback`, its interval, and `budget.when_spent`, in task_config."""
 
     timing: Timing = "adaptive"
+    interval_ms: int | None = None
     when_spent: WhenSpent = "deterministic"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """What is done instead. `tier`: who plans; `is_skipped`: nothing is called, on purpose."""
+    """What is done instead. `tier`: who plans; without a plan nothing is called."""
 
     tier: str
     plan: Plan | None
     strategy: FallbackStrategy
     reason: str
-    is_skipped: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,10 +92,11 @@ def choose(
     | budget spent, `deterministic` | deterministic, else last good, else none | by `fallback` |
     | any other | last good, else deterministic, else none | by `fallback` |
 
-    By `fallback`: `interval` is the schedule's own timing. `adaptive` needs a run that ended, else
-    it is the schedule's own timing too. `last_good` repeats the interval that a model last gave,
-    else it is the schedule's own timing. With no model wanted at all, the schedule's own timing
-    holds whatever is configured: there is nobody to stand in for.
+    By `fallback`: `interval` is the fixed interval that the schedule names for it, else its own
+    timing. `adaptive` needs a run that ended, else it is the schedule's own timing too. `last_good`
+    repeats the interval that a model last gave, else it is the schedule's own timing. With no model
+    wanted at all, the schedule's own timing holds whatever is configured: there is nobody to stand
+    in for.
     """
     if trouble is Trouble.BUDGET_SPENT and config.when_spent in {"skip", "pause"}:
         is_pause = config.when_spent == "pause"
@@ -104,7 +105,6 @@ def choose(
             plan=None,
             strategy=PauseToTomorrow() if is_pause else Interval(),
             reason=f"{WORDS[trouble]}: nothing is called",
-            is_skipped=True,
         )
     is_saving = trouble is Trouble.BUDGET_SPENT and config.when_spent == DETERMINISTIC
     tier, plan = _first(standby, LAST_GOOD, DETERMINISTIC)
@@ -126,6 +126,8 @@ def _first(standby: Standby, *tiers: str) -> tuple[str, Plan | None]:
 def _timing(trouble: Trouble, situation: Situation, config: FallbackConfig) -> FallbackStrategy:
     if trouble is Trouble.SWITCHED_OFF:
         return Interval()
+    if config.timing == "interval":
+        return Interval(interval_ms=config.interval_ms)
     if config.timing == "adaptive" and situation.runs:
         return Adaptive()
     if config.timing == LAST_GOOD and situation.last_interval_ms is not None:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from agents_app.planning import grounds, parsing, reading, salvage, schemas, validation
+from agents_app.planning import grounds, parsing, reading, room, salvage, schemas, validation
 from agents_app.planning.authority import Rights
 from agents_app.planning.contracts import Advice, Json, Plan, PlanStep, SubTask, TaskAnalysis
 from agents_app.planning.problems import MalformedClass, Problem, bounded, cut
@@ -34,10 +34,14 @@ class Judgement(Generic[T]):
 
 
 class Contract(ABC, Generic[T]):
-    """What is asked for. `schema`: what a strict `response_format` takes; None for plain text."""
+    """What is asked for. `schema`: what a strict `response_format` takes; None for plain text.
+
+    `answer_tokens`: how long an answer may become.
+    """
 
     name: str
     schema: Json | None = None
+    answer_tokens: int = room.ANY_ANSWER
 
     def grounds(self) -> Json:
         """What answers are checked against, as it is kept with the call."""
@@ -119,6 +123,7 @@ class PlanContract(Shaped[PlanAnswer, Plan]):
         self._rights = rights
         self._limits = limits
         self.schema = schemas.plan_schema([*rights.names("endpoint"), *rights.names("tool")])
+        self.answer_tokens = room.of_a_plan(limits.most_steps)
 
     def grounds(self) -> Json:
         return grounds.of_plan(self._rights, self._limits)

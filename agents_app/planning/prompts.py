@@ -8,8 +8,8 @@ sandbox, a name that is not given is an error, and texts from outside stand in a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from pydantic import JsonValue
 
 from agents_app.clients.llm_question import TOKENS_PER_MESSAGE, Message
 from agents_app.planning import fencing, trimming, wording
-from agents_app.planning.job_context import Bounds, JobContext
+from agents_app.planning.job_context import Bounds, JobContext, Limits
 from executions_app.scrub import scrub, storable_without_secrets
 
 PHASES: Final = ("analyse", "plan", "summarise", "schedule")
@@ -46,13 +46,23 @@ class Material:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendered:
-    """Messages as a model gets them. `dropped`: what was left out, {section: how many}."""
+    """Messages as a model gets them. `dropped`: what was left out, {section: how many}.
+
+    `shorter`: the same in at most so many tokens.
+    """
 
     messages: tuple[Message, ...]
     template: str
     template_hash: str
     estimated_tokens: int
     dropped: Mapping[str, int] = field(default_factory=dict)
+    shorter: Callable[[int], Rendered] | None = field(default=None, repr=False, compare=False)
+
+    def within(self, most: int | None) -> Rendered:
+        """The same for a model that takes no more tokens, as far as the floors of `trimming` go."""
+        if most is None or self.estimated_tokens <= most or self.shorter is None:
+            return self
+        return self.shorter(most)
 
 
 def messages_for(
@@ -62,9 +72,22 @@ def messages_for(
 
     The floors of `trimming` hold: a prompt of nothing but these may be larger than `max_tokens`.
     """
-    material = material or Material()
-    kept = trimmed(phase, context, limits=limits, material=material)
-    return _rendered(phase, kept.context, _values(material, limits), dropped=kept.dropped)
+    told = material or Material()
+    kept = trimmed(phase, context, limits=limits, material=told)
+    made = _rendered(phase, kept.context, _values(told, limits), dropped=kept.dropped)
+
+    def shorter(most: int) -> Rendered:
+        return messages_for(phase, context, limits=_narrowed(limits, most), material=told)
+
+    return replace(made, shorter=shorter)
+
+
+def _narrowed(limits: Bounds, most: int) -> Limits:
+    return Limits(
+        max_messages=limits.max_messages,
+        max_endpoint_usage=limits.max_endpoint_usage,
+        max_tokens=min(limits.max_tokens, most),
+    )
 
 
 def trimmed(

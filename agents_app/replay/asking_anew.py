@@ -20,7 +20,7 @@ from agents_app.clients import llm
 from agents_app.clients.llm_question import Answer, Of, Question
 from agents_app.models import Agent, Provider, Tier
 from agents_app.models_cycles import Phase
-from agents_app.planning import validation
+from agents_app.planning import room, validation
 from agents_app.planning.asking import Patience, ask_for
 from agents_app.planning.contracts import Plan
 from agents_app.planning.deciding import AIAgentService
@@ -100,13 +100,21 @@ class _Asker:
     def think(self, contract: Contract[Any], rendered: Rendered, *, phase: Phase) -> Thought[Any]:
         """A usable answer; raises ModelError, MalformedResponseError and BudgetSpent."""
         del phase
+        found = room.found(
+            contract.answer_tokens,
+            provider=self._provider,
+            model=self._model,
+            most=env.llm_answer_tokens,
+        )
         question = Question(
             provider=self._provider,
             model=self._model,
-            messages=rendered.messages,
+            messages=rendered.within(found.prompt).messages,
             phase=Phase.REPLAY,
             of=self._of,
             temperature=self._temperature,
+            max_tokens=found.answer,
+            enough_tokens=found.enough,
             deadline=self._deadline,
             template=rendered.template,
             template_hash=rendered.template_hash,

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from agents_app.agent_config import AgentConfig
 from agents_app.clients.llm_rows import MOST_KEPT
-from agents_app.models import ModelCall
+from agents_app.models import ModelCall, Provider
 from agents_app.models_cycles import Phase
-from agents_app.planning import prompts
+from agents_app.planning import prompts, room
 from agents_app.planning.prompts import Material
 from agents_app.replay.recorded import PHASES, Recorded
 from config.env import env
@@ -96,13 +96,23 @@ def _difference(
     rendered = prompts.messages_for(
         call.phase, recorded.context, limits=config.prompt_optimization, material=material
     )
+    fitting = rendered.within(_most_of_the_prompt(call))
     messages, _ = storable_without_secrets(
-        [one.as_json() for one in rendered.messages], max_bytes=MOST_KEPT
+        [one.as_json() for one in fitting.messages], max_bytes=MOST_KEPT
     )
     now = _lines(messages)
     found = difflib.unified_diff(_as_rendered(_lines(call.request), now), now, "then", "now", n=0)
     changed = [one for one in found if not one.startswith(("---", "+++", "@@"))]
     return tuple(changed[:MOST_LINES])
+
+
+def _most_of_the_prompt(call: ModelCall) -> int | None:
+    """What its model holds of a prompt, as its provider says today."""
+    provider = Provider.objects.filter(name=call.provider).first()
+    if provider is None:
+        return None
+    wanted, most = room.of_a_plan(env.max_plan_steps), env.llm_answer_tokens
+    return room.found(wanted, provider=provider, model=call.model, most=most).prompt
 
 
 def _lines(messages: Any) -> list[str]:

@@ -12,9 +12,9 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final, cast
 
-from agents_app import tools
+from agents_app import rights, tools
 from agents_app.agent_config import AgentConfig
-from agents_app.models import Agent, Cycle, Endpoint
+from agents_app.models import Cycle, Endpoint
 from agents_app.models_cycles import Phase
 from agents_app.planning.asking import Patience
 from agents_app.planning.authority import Called, Offer, Rights, grant
@@ -80,7 +80,7 @@ def of_today(recorded: Recorded, *, config: AgentConfig) -> Standard:
         known.offers(),
         endpoints=config.endpoints,
         tools=config.tools,
-        agent_tools=_tools_of_agent(cycle),
+        agent_tools=_tools_of_agent(cycle, config),
     )
     return Standard(
         config=config,
@@ -212,8 +212,6 @@ def _advised_at(recorded: Recorded) -> datetime:
     return datetime.fromisoformat(said) if said else recorded.context.now
 
 
-def _tools_of_agent(cycle: Cycle) -> tuple[str, ...]:
-    if cycle.agent_id is None:
-        return ()
-    found = Agent.objects.filter(id=cycle.agent_id).values_list("tools", flat=True).first()
-    return tuple(found or ())
+def _tools_of_agent(cycle: Cycle, config: AgentConfig) -> tuple[str, ...]:
+    agent = rights.agent_of(cycle.agent_id, config)
+    return tuple(agent.tools) if agent else ()

@@ -13,6 +13,7 @@ from benchmarks.targets import (
     arrivals,
     burst,
     calls,
+    choosing,
     cycles,
     drain,
     due,
@@ -36,6 +37,7 @@ ALL: Final[tuple[Target, ...]] = (
     tenants.TARGET,
     cycles.ALONE,
     cycles.TOGETHER,
+    choosing.TARGET,
     processes.TARGET,
     arrivals.TARGET,
 )

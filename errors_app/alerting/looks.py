@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from errors_app.alerting import ended, failing, house, spending, unended
+from errors_app.alerting import ended, failing, house, spending, stalling, unended
 from errors_app.alerting.findings import Finding, Scope
 from errors_app.models_alerts import AlertKind
 
 LOOKS: Final[Mapping[AlertKind, Callable[[Any, Scope], list[Finding]]]] = {
     AlertKind.FAILURE_RATE: failing.failure_rate,
-    AlertKind.STALLED_EXECUTION: unended.stalled_execution,
+    AlertKind.STALLED_EXECUTION: stalling.stalled_execution,
     AlertKind.LATE_SCHEDULE: unended.late_schedule,
     AlertKind.MISSED: ended.missed,
     AlertKind.SILENT_SCHEDULE: unended.silent_schedule,

@@ -1,7 +1,8 @@
 """Looks at executions that should have begun or ended by now, and at schedules that are silent.
 
 Each statement begins with a bounded number of rows along an index: of a long backlog the alarm
-needs the oldest, not all.
+needs the oldest, not all. Those that are queued are taken queue by queue, so that a long one hides
+nothing that waits in another; the price is that the few of a short queue are looked for among all.
 """
 
 from __future__ import annotations
@@ -16,22 +17,37 @@ from errors_app.alerting.kinds import (
     LateSchedule,
     QueueAge,
     SilentSchedule,
-    StalledExecution,
 )
+from executions_app.states import ACTIVE
 from executions_app.wording import iso
 
 COLUMNS: Final = """id, number, schedule_id, owner_id, snapshot ->> 'name' AS name, status,
     trigger, attempt, nominal_at, due_at"""
-QUEUED: Final = """(SELECT {columns} FROM task_executions
-    WHERE status = 'queued' AND {scope} ORDER BY published_at LIMIT 2000)"""
-UNSENT: Final = """(SELECT {columns} FROM task_executions
-    WHERE status = 'queued' AND published_at IS NULL AND {scope} LIMIT 2000)"""
+SAMPLED: Final = 1_000  # rows of each queue
+# An execution has stood in its queue since `queued_at`, which nothing moves meanwhile. The index is
+# one of `published_at`, which moves whenever its message is sent again: of a longer queue these are
+# the rows whose message was sent longest ago, and the oldest has waited for at least as long.
+OF_EACH_QUEUE: Final = """(SELECT one.*
+FROM (VALUES ('critical'), ('high'), ('normal'), ('low')) AS q(queue)
+CROSS JOIN LATERAL (
+    SELECT {{columns}} FROM task_executions e
+    WHERE status = 'queued' AND e.queue = q.queue AND {published} AND {{scope}}
+    ORDER BY published_at LIMIT %(sampled)s
+) AS one)"""
+QUEUED: Final = OF_EACH_QUEUE.format(published="published_at IS NOT NULL")
+UNSENT: Final = OF_EACH_QUEUE.format(published="published_at IS NULL")
 PENDING: Final = """(SELECT {columns} FROM task_executions
     WHERE status = 'pending' AND held_by = '' AND {scope} ORDER BY due_at LIMIT 2000)"""
 HELD: Final = """(SELECT {columns} FROM task_executions
     WHERE status = 'pending' AND held_by <> '' AND {scope} LIMIT 2000)"""
 RUNNING: Final = """(SELECT {columns} FROM task_executions
     WHERE status = 'running' AND {scope} ORDER BY id LIMIT 2000)"""
+# Each is asked about in a row of the app above: executions have no index of those that wait.
+WAITING: Final = """(SELECT {columns} FROM task_executions
+    WHERE status = 'waiting' AND {scope} AND id = ANY(ARRAY(
+        SELECT execution_id FROM plan_approvals WHERE status = 'waiting'
+        ORDER BY execution_id LIMIT 2000
+    )))"""
 # What fires already, however many others wait for longer.
 OF_FIRING: Final = """(SELECT one.* FROM unnest(%(firing_ids)s::uuid[]) AS k(id)
 CROSS JOIN LATERAL (
@@ -70,35 +86,6 @@ CROSS JOIN LATERAL (
 ) AS s
 WHERE (SELECT scheduler_running FROM system_state)
 """
-STALLED: Final = """
-SELECT id, number, schedule_id, owner_id, snapshot ->> 'name', worker_id, attempt,
-    extract(epoch FROM now() - heartbeat_at) * 1000,
-    extract(epoch FROM now() - started_at) * 1000, (snapshot ->> 'timeout_ms')::float
-FROM task_executions
-WHERE status = 'running' AND {scope} AND (
-    heartbeat_at < now() - %(heartbeat)s * interval '1 ms'
-    OR started_at < now() - ((snapshot ->> 'timeout_ms')::float + %(over)s) * interval '1 ms'
-)
-ORDER BY concat(id, ':', attempt) = ANY(%(firing)s::text[]) DESC, id LIMIT {most}
-"""
-UNUSUAL: Final = """
-SELECT r.id, r.number, r.schedule_id, r.owner_id, r.name, r.worker_id, r.attempt, r.took, usual.p95
-FROM (
-    SELECT id, number, schedule_id, owner_id, snapshot ->> 'name' AS name, worker_id, attempt,
-        extract(epoch FROM now() - started_at) * 1000 AS took
-    FROM task_executions
-    WHERE status = 'running' AND schedule_id IS NOT NULL AND {scope}
-    ORDER BY concat(id, ':', attempt) = ANY(%(firing)s::text[]) DESC, id
-    LIMIT 200 + cardinality(%(firing)s::text[])
-) AS r CROSS JOIN LATERAL (
-    SELECT percentile_cont(0.95) WITHIN GROUP (ORDER BY took) AS p95, count(*) AS number FROM (
-        SELECT status, extract(epoch FROM completed_at - started_at) * 1000 AS took
-        FROM task_executions e WHERE e.schedule_id = r.schedule_id ORDER BY id DESC LIMIT 50
-    ) AS newest WHERE status = 'completed'
-) AS usual
-WHERE usual.number >= %(runs)s AND r.took > 1000 AND r.took > %(factor)s * usual.p95
-ORDER BY r.id LIMIT {most}
-"""
 OLDEST_QUEUED: Final = f"""
 SELECT queue, min(queued_at), extract(epoch FROM now() - min(queued_at)) * 1000, count(*)
 FROM ({QUEUED} UNION ALL {UNSENT}) AS sample GROUP BY queue
@@ -118,7 +105,7 @@ ORDER BY id = ANY(%(firing_ids)s::uuid[]) DESC, id LIMIT {most}
 
 def late_schedule(wanted: LateSchedule, scope: Scope) -> list[Finding]:
     """Fires that have not begun: nobody has looked at them, or they wait somewhere."""
-    values = {**scope.values, "limit": wanted.start_by_ms}
+    values = {**scope.values, "sampled": SAMPLED, "limit": wanted.start_by_ms}
     unfired = UNFIRED.format(scope=scope.condition(schedule="id"), most=scope.most)
     values["statuses"] = ["pending", "queued"]
     waiting = f"{NOT_BEGUN} UNION ALL {HELD}" if wanted.with_held else NOT_BEGUN
@@ -129,42 +116,23 @@ def late_schedule(wanted: LateSchedule, scope: Scope) -> list[Finding]:
 
 def finish_by(wanted: FinishBy, scope: Scope) -> list[Finding]:
     """Executions that have not ended so long after their nominal instant."""
-    statement = _sample(f"{NOT_BEGUN} UNION ALL {HELD} UNION ALL {RUNNING}", UNFINISHED, scope)
-    statuses = ["pending", "queued", "running"]
-    rows = ask(statement, {**scope.values, "limit": wanted.finish_by_ms, "statuses": statuses})
+    unended = f"{NOT_BEGUN} UNION ALL {HELD} UNION ALL {RUNNING} UNION ALL {WAITING}"
+    values = {**scope.values, "sampled": SAMPLED, "limit": wanted.finish_by_ms}
+    values["statuses"] = [one.value for one in sorted(ACTIVE)]
+    rows = ask(_sample(unended, UNFINISHED, scope), values)
     return _of_each(rows, f"has not ended {span(wanted.finish_by_ms)} after it was to begin")
-
-
-def stalled_execution(wanted: StalledExecution, scope: Scope) -> list[Finding]:
-    """Running executions that show no life, or should have ended."""
-    values = {
-        **scope.values,
-        "heartbeat": wanted.heartbeat_ms,
-        "over": wanted.over_limit_ms,
-        "runs": wanted.p95_min_runs,
-        "factor": wanted.p95_factor,
-    }
-    found = {}
-    statement = STALLED.format(scope=scope.condition(), most=scope.most)
-    for *row, silent, ran, limit in ask(statement, values):
-        if silent is None or silent > wanted.heartbeat_ms:
-            why = f"gave no sign of life for {span(silent or ran)}"
-        else:
-            why = f"runs for {span(ran)}, its time limit is {span(limit)}"
-        found[row[0]] = _stalled(row, why)
-    if wanted.p95_factor is not None:
-        statement = UNUSUAL.format(scope=scope.condition(), most=scope.most)
-        for *row, ran, usual in ask(statement, values):
-            why = f"runs for {span(ran)}, 95 of 100 end within {span(usual)}"
-            found.setdefault(row[0], _stalled(row, why))
-    return list(found.values())
 
 
 def queue_age(wanted: QueueAge, scope: Scope) -> list[Finding]:
     """Queues in which somebody waits too long."""
     rows = ask(
         OLDEST_QUEUED.format(columns="queue, queued_at", scope=scope.condition()),
-        {**scope.values, "limit": wanted.max_age_ms, "low": wanted.low_max_age_ms},
+        {
+            **scope.values,
+            "sampled": SAMPLED,
+            "limit": wanted.max_age_ms,
+            "low": wanted.low_max_age_ms,
+        },
     )
     return [
         Finding(
@@ -217,17 +185,6 @@ def _of_each(rows: Sequence[tuple[Any, ...]], what: str) -> list[Finding]:
             ),
         )
     return list(found.values())
-
-
-def _stalled(row: Sequence[Any], why: str) -> Finding:
-    id_, number, schedule_id, owner_id, name, worker_id, attempt = row
-    return Finding(
-        key=f"{id_}:{attempt}",
-        message=f"Execution #{number} of {name!r} {why}; worker {worker_id}",
-        details={"execution_id": str(id_), "number": number, "worker_id": worker_id},
-        schedule_id=schedule_id,
-        owner_id=owner_id,
-    )
 
 
 def _instant(at: datetime | None) -> str | None:

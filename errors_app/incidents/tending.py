@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from errors_app.incidents import folding, lately, recovering
+from errors_app.incidents import folding, lately, orphans, recovering
 from executions_app import prepared
 
 LOOK: Final = """
@@ -17,7 +17,9 @@ SELECT now(),
 
 
 def tend_incidents() -> int:
-    """Fold errors, then resolve what has recovered; answers how many errors were folded.
+    """Fold errors, then resolve what has recovered, now and then what never can.
+
+    Answers how many errors were folded.
 
     While errors wait that this call may not fold, or that another beat is at, nothing recovers:
     they may speak against it.
@@ -32,4 +34,6 @@ def tend_incidents() -> int:
         lately.folded(now)
     if has_recovered and has_folded_all:
         recovering.recover_quiet()
+    if has_folded_all and orphans.is_time():
+        orphans.resolve()
     return folded

@@ -16,8 +16,9 @@ from agents_app.models import Agent
 from executions_app.api import idempotent, problem
 from executions_app.api.serializers import EXECUTION_STATUSES, words
 from executions_app.states import Priority
-from scheduler_app import agent_schedules, permissions, schedules
+from scheduler_app import agent_schedules, next_run_source, permissions, schedules
 from scheduler_app.api import preconditions
+from scheduler_app.api.decision_serializers import NextRunSourceSerializer
 from scheduler_app.api.filters import ScheduleFilter
 from scheduler_app.api.serializers import ScheduleSerializer
 from scheduler_app.api.views import IF_MATCH, READ_ONLY, ScheduleView
@@ -44,6 +45,7 @@ class ScheduledAgentSerializer(serializers.Serializer[Any]):
     enabled = serializers.BooleanField()
     paused_until = serializers.DateTimeField(allow_null=True)
     next_run_at = serializers.DateTimeField(allow_null=True)
+    next_run_source = NextRunSourceSerializer(allow_null=True)
     last_run_at = serializers.DateTimeField(allow_null=True)
     last_status = serializers.ChoiceField(EXECUTION_STATUSES, allow_null=True)
 
@@ -55,6 +57,7 @@ class ScheduledAgentSerializer(serializers.Serializer[Any]):
                 "agent": self._agent(config.get("agent")),
                 "autonomy": config.get("autonomy", "off"),
                 "last_status": instance.last_status or None,
+                "next_run_source": next_run_source.document(instance, self.context["decided"]),
                 **{name: getattr(instance, name) for name in COLUMNS},
             }
         )
@@ -72,10 +75,11 @@ class Scheduled(ScheduleView):
     @extend_schema(operation_id="agent_scheduled", responses=ScheduledAgentSerializer(many=True))
     def get(self, _request: Request) -> Response:
         """Schedules that an AI carries out, the newest first."""
-        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
-        names = {one.task_config.get("agent") for one in page or ()}
+        page = self.paginate_queryset(self.filter_queryset(self.get_queryset())) or []
+        names = {one.task_config.get("agent") for one in page}
         ids = dict(Agent.objects.filter(name__in=names - {None}).values_list("name", "id"))
-        context = {**self.get_serializer_context(), "agent_ids": ids}
+        decided = next_run_source.decisions(page)
+        context = {**self.get_serializer_context(), "agent_ids": ids, "decided": decided}
         shown = ScheduledAgentSerializer(page, many=True, context=context)
         return self.get_paginated_response(shown.data)
 

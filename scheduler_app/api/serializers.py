@@ -15,7 +15,7 @@ from rest_framework import serializers
 from errors_app.api.serializers import ERROR_CLASSES
 from errors_app.backoff import Jitter, Strategy
 from executions_app.api.serializers import EXECUTION_STATUSES, ObjectField, StrictSerializer, words
-from executions_app.states import Priority, SystemStatus
+from executions_app.states import Priority
 from scheduler_app import next_run_source
 from scheduler_app.api.decision_serializers import NextRunSourceSerializer
 from scheduler_app.models import Schedule, UniqueMode
@@ -274,24 +274,3 @@ class ExplanationSerializer(serializers.Serializer[Any]):
     sentence = serializers.CharField()
     fires = FireSerializer(many=True)
     warnings = serializers.ListField(child=serializers.CharField())
-
-
-class SlotsSerializer(serializers.Serializer[Any]):
-    used = serializers.IntegerField()
-    max = serializers.IntegerField(allow_null=True, help_text="null: any number")
-
-
-class SchedulerStatusSerializer(serializers.Serializer[Any]):
-    """How the whole stands."""
-
-    state = serializers.ChoiceField(words(SystemStatus))
-    scheduler_running = serializers.BooleanField(help_text="false: stopped by a person")
-    last_tick_at = serializers.DateTimeField(allow_null=True)
-    due = serializers.IntegerField(help_text="schedules and pending executions whose time has come")
-    held = serializers.IntegerField(
-        help_text="executions that wait for room, for a key or for others of their schedule"
-    )
-    running = serializers.IntegerField()
-    queued = serializers.DictField(child=serializers.IntegerField(), help_text="by queue")
-    slots = SlotsSerializer(help_text="simultaneous agent runs")
-    problem = serializers.CharField(help_text="what keeps it from dispatching; empty: nothing")

@@ -18,9 +18,7 @@ from executions_app.api.views import ExecutionView
 from executions_app.models import Execution
 from executions_app.states import ExecutionStatus
 from scheduler_app import permissions, status, system
-from scheduler_app.api.serializers import (
-    SchedulerStatusSerializer,
-)
+from scheduler_app.api.status_serializers import SchedulerStatusSerializer
 from scheduler_app.models import Schedule
 
 MOST_NOTE: Final = 2000

@@ -38,6 +38,7 @@ def queue(scripted: type[Scripted]) -> Queue:
         task_config: object = None,
         timeout_ms: int = 60_000,
         max_retries: int = 0,
+        cap_ms: int = 300_000,
     ) -> UUID:
         scripted.script = staticmethod(script)
         now = clock.now()
@@ -50,7 +51,7 @@ def queue(scripted: type[Scripted]) -> Queue:
                 "task_type": task_type,
                 "task_config": task_config or {},
                 "timeout_ms": timeout_ms,
-                "retry_policy": {"max_retries": max_retries, "base_ms": 1},
+                "retry_policy": {"max_retries": max_retries, "base_ms": 1, "cap_ms": cap_ms},
             },
             trigger="time",
             due_at=now,

@@ -11,10 +11,13 @@ from django.contrib.auth.models import User
 from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 
-from agents_app.models import Agent, Credential, Endpoint, Provider
+from agents_app.cycle import rows
+from agents_app.models import Agent, Credential, Cycle, Endpoint, ModelCall, Provider
 from agents_app.objects import agents, credentials
-from executions_app import clock
+from executions_app import clock, ids
+from executions_app.api import pagination
 from executions_app.audit import SYSTEM
+from executions_app.models import Execution
 from tests.agents_app import objects
 from tests.agents_app.objects import SECRET, agent, credential, endpoint, provider, working
 from tests.rest import ids_of, signed_in
@@ -278,6 +281,98 @@ def test_sessions_are_the_callers_executions_with_that_agent(
     assert ids_of(caller.get(f"{path}?status=failed").json()) == []
     assert caller.get(f"{path}?nonsense=1").status_code == 400
     assert caller.get(f"{AGENTS}/{person_id()}/sessions").status_code == 404
+
+
+def named_in(agent: Agent, *, owner: User) -> Cycle:
+    """A cycle of an execution that names the agent, which carries it out."""
+    snapshot = {"name": "warm", "task_type": "agent", "timeout_ms": 1000}
+    cycle = working(agent, owner=owner)
+    Execution.objects.filter(id=cycle.execution_id).update(
+        snapshot={**snapshot, "task_config": {"goal": "keep warm", "agent": agent.name}}
+    )
+    return cycle
+
+
+def left_by_its_agent(cycle: Cycle) -> None:
+    """Another attempt goes on, and while the agent is left out, it does so without one."""
+    seen = (cycle.seen_version, cycle.seen_next_run_at)
+    rows.take_over(cycle, token=cycle.token, deadline=cycle.deadline, seen=seen)
+
+
+def test_what_names_an_agent_is_its_session_while_the_agent_is_left_out(
+    caller: APIClient, person: User
+) -> None:
+    one, other = agent(), agent()
+    mine = named_in(one, owner=person)
+    for cycle in (mine, named_in(other, owner=person), named_in(one, owner=objects.person())):
+        left_by_its_agent(cycle)
+    path = f"{AGENTS}/{one.id}/sessions"
+
+    found = caller.get(path).json()
+
+    assert Cycle.objects.get(id=mine.id).agent_id is None
+    assert ids_of(found) == [str(mine.execution_id)]
+    assert ids_of(caller.get(f"{path}?status=queued").json()) == [str(mine.execution_id)]
+    assert ids_of(caller.get(f"{path}?status=failed").json()) == []
+
+
+def test_what_asked_models_as_an_agent_is_its_session_though_nobody_carries_it_out(
+    caller: APIClient, person: User
+) -> None:
+    one, other = agent(), agent()
+    mine, theirs = working(one, owner=person), working(other, owner=person)
+    for asked, by in ((mine, one), (mine, one), (theirs, other)):
+        ModelCall.objects.create(
+            id=ids.new(clock.now()),
+            execution_id=asked.execution_id,
+            cycle_id=asked.id,
+            owner_id=person.pk,
+            agent_id=by.id,
+            provider="p",
+            model="small",
+            phase="plan",
+            status="ok",
+        )
+        left_by_its_agent(asked)
+
+    found = caller.get(f"{AGENTS}/{one.id}/sessions").json()
+
+    assert ids_of(found) == [str(mine.execution_id)]
+
+
+def test_what_names_an_agent_and_has_not_begun_is_no_session_yet(
+    caller: APIClient, person: User
+) -> None:
+    one = agent()
+    cycle = named_in(one, owner=person)
+    Cycle.objects.filter(id=cycle.id).delete()
+
+    assert ids_of(caller.get(f"{AGENTS}/{one.id}/sessions").json()) == []
+
+
+def test_sessions_are_looked_for_page_by_page_at_the_same_cost(
+    caller: APIClient,
+    person: User,
+    monkeypatch: pytest.MonkeyPatch,
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+) -> None:
+    monkeypatch.setattr(pagination, "LOOKED_THROUGH", 4)
+    one, other = agent(), agent()
+    mine = [named_in(one, owner=person) for _ in range(2)]
+    for _ in range(5):
+        working(other, owner=person)
+    left_by_its_agent(mine[0])
+    pages, following = [], f"{AGENTS}/{one.id}/sessions"
+
+    while following:
+        with django_assert_max_num_queries(MOST_QUERIES):
+            page = caller.get(following).json()
+        pages.append(ids_of(page))
+        following = page["next"]
+
+    assert len(pages) == 2
+    found = [one for page in pages for one in page]
+    assert found == sorted((str(cycle.execution_id) for cycle in mine), reverse=True)
 
 
 def test_unusable_words_are_refused_and_not_a_fault(caller: APIClient, operator: APIClient) -> None:

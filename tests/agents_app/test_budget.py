@@ -306,6 +306,67 @@ def test_a_call_that_fails_is_settled_with_what_its_tries_used(
     assert _used(limit).tokens == sum(one.prompt_tokens + one.completion_tokens for one in rows)
 
 
+@pytest.mark.parametrize(("room_for", "requests"), [(1.0, 1), (1.1, 1), (1.7, 2), (3.0, 3)])
+def test_whatever_breaks_off_no_request_exceeds_the_limit(
+    server: ModelServer, monkeypatch: pytest.MonkeyPatch, room_for: float, requests: int
+) -> None:
+    monkeypatch.setattr(llm, "FIRST_WAIT_SECONDS", 0.02)
+    server.on("plan", resets("stream", text="x" * 4_000))
+    asked = question(provider_of(server), max_tokens=1_000)
+    limit = _cycle(int(llm.most_tokens(asked) * room_for), usd="1000")
+
+    with pytest.raises((BudgetSpent, llm.ModelError)) as caught:
+        budget.asking([limit])(asked)
+
+    rows = list(ModelCall.objects.all())
+    spent = sum(one.prompt_tokens + one.completion_tokens for one in rows)
+    assert len(rows) == requests
+    assert isinstance(caught.value, BudgetSpent) is (requests < llm.MOST_RETRIES + 1)
+    assert _used(limit).tokens == spent <= (limit.tokens or 0)
+    assert _used(limit).usd == sum(one.cost_usd for one in rows) > 0
+    assert not Reservation.objects.filter(settled_at=None).exists()
+
+
+def test_requests_that_used_nothing_share_one_reservation(
+    server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llm, "FIRST_WAIT_SECONDS", 0.02)
+    server.on("plan", fails(503), fails(429), says("at last", prompt_tokens=9, completion_tokens=2))
+    asked = question(provider_of(server))
+    limit = _cycle(llm.most_tokens(asked))
+
+    budget.asking([limit])(asked)
+
+    assert _used(limit).tokens == 11
+    assert Reservation.objects.count() == 1
+
+
+def test_what_was_used_before_an_answer_counts_once(
+    server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llm, "FIRST_WAIT_SECONDS", 0.02)
+    server.on("plan", resets("stream"), resets("stream"), says("at last"))
+    limit = _cycle(100_000, usd="10")
+
+    answer = budget.asking([limit])(question(provider_of(server)))
+
+    assert _used(limit) == Used(answer.spent_tokens, answer.spent_usd)
+    assert Reservation.objects.count() == 3
+
+
+def test_a_shorter_answer_is_asked_for_where_that_may_do(server: ModelServer) -> None:
+    asked = question(provider_of(server), max_tokens=5_000, enough_tokens=800)
+
+    budget.asking([_cycle(2_000)])(asked)
+
+    assert server.asked()[0].most_tokens == 800
+    with pytest.raises(BudgetSpent):
+        budget.asking([_cycle(2_000, scope="cycle:b")])(question(asked.provider, max_tokens=5_000))
+    with pytest.raises(BudgetSpent):
+        budget.asking([_cycle(700, scope="cycle:c")])(asked)
+    assert server.count() == 1
+
+
 def test_a_call_that_was_interrupted_counts_at_its_maximum(server: ModelServer) -> None:
     server.on("plan", hangs("headers"))
     limit = _cycle(100_000)

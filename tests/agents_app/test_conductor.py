@@ -9,10 +9,13 @@ from uuid import uuid4
 
 import pytest
 
+from agents_app import runner
 from agents_app.clients import conductor
-from agents_app.clients.conductor import (
+from agents_app.clients.conductor import ConductorClient
+from agents_app.clients.conductor_errors import (
+    AnswerTooLarge,
     ConductorAway,
-    ConductorClient,
+    ConductorError,
     ConductorMalformed,
     ConductorRefused,
     ConductorTimeout,
@@ -20,9 +23,11 @@ from agents_app.clients.conductor import (
     ThreadUnknown,
 )
 from agents_app.clients.conductor_shapes import Message
+from agents_app.handlers import conductor as conductor_handler
 from agents_app.handlers import registry
 from agents_app.handlers.base import Outcome
 from agents_app.handlers.conductor import ConductorConfig, ConductorTask
+from config.env import Env, env
 from errors_app.taxonomy import Cancelled, DeadlineExceeded, ErrorClass, LeaseLost
 from executions_app import lifecycle
 from executions_app.states import ExecutionStatus
@@ -186,6 +191,29 @@ def test_an_answer_that_is_none_is_malformed(
     assert len(server.asked) == 1
 
 
+def test_an_answer_longer_than_a_stored_result_is_read_to_its_end(
+    server: ConductorServer, client: ConductorClient
+) -> None:
+    server.output = "x" * (env.result_max_bytes + 40_000)
+
+    thread = client.execute_task("t", _message(), key="k")
+
+    assert (thread.status, thread.output) == ("completed", server.output)
+
+
+def test_an_answer_without_measure_is_given_up_by_its_size(
+    server: ConductorServer, client: ConductorClient
+) -> None:
+    server.output = "x" * conductor.MOST_ANSWER_BYTES
+
+    with pytest.raises(AnswerTooLarge, match=str(conductor.MOST_ANSWER_BYTES)) as caught:
+        client.execute_task("t", _message(), key="k")
+
+    assert "RESULT_MAX_BYTES" in str(caught.value)
+    assert caught.value.error_class is ErrorClass.MALFORMED
+    assert len(server.asked) == 1
+
+
 def test_a_conductor_that_hangs_is_left_in_time(
     server: ConductorServer, client: ConductorClient
 ) -> None:
@@ -216,7 +244,7 @@ def test_its_door_leads_to_no_other_private_address(
         server.url.replace("127.0.0.1", "127.0.0.2"), timeout_ms=1_000, door=client._door
     )
 
-    with pytest.raises(conductor.ConductorError, match="private address") as caught:
+    with pytest.raises(ConductorError, match="private address") as caught:
         elsewhere.get_thread_status("t")
 
     assert caught.value.error_class is ErrorClass.PERMANENT
@@ -232,12 +260,77 @@ def test_an_id_that_would_lead_elsewhere_is_refused(
     assert server.asked == []
 
 
+# The settings
+
+
+@pytest.fixture
+def configured(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ConductorClient]]:
+    """The client of a process that starts in an environment with these settings."""
+    made: list[ConductorClient] = []
+
+    def start(**settings: str) -> ConductorClient:
+        for name in ("CONDUCTOR_BASE_URL", "CONDUCTOR_TIMEOUT"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in settings.items():
+            monkeypatch.setenv(name, value)
+        read = Env(_env_file=None)
+        monkeypatch.setattr(conductor, "env", read)
+        monkeypatch.setattr(conductor_handler, "env", read)
+        conductor._client_of_process.cache_clear()
+        made.append(conductor.client())
+        return made[-1]
+
+    yield start
+    for one in made:
+        one._door.close()
+    conductor._client_of_process.cache_clear()
+
+
+def test_unless_set_the_conductor_is_on_this_machine_and_has_five_minutes(
+    configured: Callable[..., ConductorClient],
+) -> None:
+    client = configured()
+
+    assert client._path("t") == "http://localhost:3001/api/threads/t"
+    assert client._timeout_ms == 300_000
+
+
+def test_the_client_of_a_process_goes_where_the_settings_say_for_as_long_as_they_say(
+    server: ConductorServer, configured: Callable[..., ConductorClient]
+) -> None:
+    client = configured(CONDUCTOR_BASE_URL=f"{server.url}/", CONDUCTOR_TIMEOUT="900")
+    server.hangs = True
+
+    with pytest.raises(ConductorTimeout, match=r"within its 0\.\d+ s"):
+        client.get_thread_status("t")
+
+    assert [one.path for one in server.asked] == ["/api/threads/t"]
+    assert client is conductor.client()
+
+
+@pytest.mark.parametrize(("given", "most"), [({}, 7_000), ({"timeout_ms": 9_000}, 9_000)])
+def test_a_task_has_as_long_as_the_settings_say_unless_it_says_itself(
+    server: ConductorServer,
+    configured: Callable[..., ConductorClient],
+    given: dict[str, int],
+    most: int,
+) -> None:
+    configured(CONDUCTOR_BASE_URL=server.url, CONDUCTOR_TIMEOUT="7000")
+
+    ConductorTask().run(_context(**given))
+
+    (message,) = server.messages()
+    assert message.body["timeoutMs"] == most
+
+
 # The handler
 
 
 def _context(**given: Any) -> TestContext[ConductorConfig]:
     of_context = {
-        name: given.pop(name) for name in ("seconds", "parameters", "attempt") if name in given
+        name: given.pop(name)
+        for name in ("seconds", "parameters", "attempt", "correlation_id")
+        if name in given
     }
     return TestContext(ConductorConfig(content="do it", **given), **of_context)
 
@@ -260,6 +353,40 @@ def test_an_execution_is_carried_out_by_a_conductor(
     assert message.path == f"/api/threads/{context.execution_id}/messages"
     assert message.headers["idempotency-key"] == f"{context.execution_id}:1"
     assert message.body["parameters"] == {"region": "eu"}
+
+
+def test_each_call_for_an_execution_names_the_request_it_comes_from(
+    server: ConductorServer, client: ConductorClient
+) -> None:
+    server.looks = 1
+    context = _context(correlation_id="from-the-browser")
+
+    ConductorTask(client).run(context)
+    ConductorTask(client).cancel(_cancelled(context))
+    _until(lambda: len(server.cancellations()) == 1)
+
+    calls = [(one.method, one.headers.get("x-request-id")) for one in server.asked]
+    assert calls == [(method, "from-the-browser") for method in ("POST", "GET", "POST")]
+
+
+@pytest.mark.parametrize("unsendable", ["", "two words", "x" * 201])
+def test_without_a_request_that_a_header_can_carry_the_calls_name_the_execution(
+    server: ConductorServer, client: ConductorClient, unsendable: str
+) -> None:
+    server.looks = 1
+    context = _context(correlation_id=unsendable)
+
+    ConductorTask(client).run(context)
+    ConductorTask(client).cancel(_cancelled(context))
+    _until(lambda: len(server.cancellations()) == 1)
+
+    named = [one.headers.get("x-request-id") for one in server.asked]
+    assert named == [str(context.execution_id)] * 3
+
+
+def _cancelled(context: TestContext[ConductorConfig]) -> TestContext[ConductorConfig]:
+    context.is_cancelled = True
+    return context
 
 
 @pytest.mark.parametrize(
@@ -369,3 +496,24 @@ def test_cancelling_the_execution_cancels_the_thread(
 
     _until(server.cancelled.is_set)
     assert stored(execution_id).status == ExecutionStatus.CANCELLED
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_result_that_is_too_large_is_cut_and_marked_and_the_execution_completes(
+    queue: Queue,
+    server: ConductorServer,
+    client: ConductorClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server.output = "x" * 300_000
+    monkeypatch.setattr(conductor, "client", lambda: client)
+    execution_id = queue(task_type="conductor", task_config={"content": "do it"})
+
+    runner.run([execution_id])
+
+    row = stored(execution_id)
+    assert (row.status, row.result_truncated) == (ExecutionStatus.COMPLETED, True)
+    assert row.result is not None
+    assert row.result["thread_id"] == str(execution_id)
+    assert row.result["output"].startswith("x" * 200_000)
+    assert len(server.messages()) == 1

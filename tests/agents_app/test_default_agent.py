@@ -11,10 +11,12 @@ import pytest
 from django.db import connection
 from pytest_django import DjangoAssertNumQueries
 
+from agents_app.interfaces.registry import TaskAgentRegistry
 from agents_app.models import Agent, Provider
 from agents_app.objects import agents, defaults, environment, providers, standing
 from agents_app.objects.drafts import InUse, Invalid
 from agents_app.objects.standing import AgentState
+from agents_app.selection import Requirements
 from config.env import env
 from executions_app import clock
 from executions_app.audit import SYSTEM
@@ -148,6 +150,57 @@ def test_without_its_key_it_stays_and_is_used_no_more(given: Given) -> None:
     assert state() == AgentState.UNREACHABLE
     given(openai_api_key=KEY)
     assert set(Agent.objects.filter(agents.usable())) == {own, made}
+
+
+@database
+def test_its_tools_are_those_of_the_product_that_only_read(given: Given) -> None:
+    given(openai_api_key=KEY)
+
+    made = defaults.ensure()
+
+    assert made is not None
+    assert made.tools == ["json_extract", "now", "read_execution", "wait"]
+    wanted = Requirements(tools=("now",))
+    assert TaskAgentRegistry().find_capable_agents(wanted) == [made]
+
+
+@database
+def test_one_from_before_gets_its_tools_and_keeps_what_it_learned(
+    given: Given, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    given(openai_api_key=KEY)
+    defaults.ensure()
+    Agent.objects.update(tools=[], instructions="kept", failures_in_row=2)
+
+    made = defaults.ensure()
+
+    assert made is not None
+    made.refresh_from_db()
+    assert ("now" in made.tools, made.instructions, made.failures_in_row) == (True, "kept", 2)
+    told = AuditEntry.objects.get(object_id=str(made.id), action="agent.updated")
+    assert told.after == {"tools": made.tools}
+    with django_assert_num_queries(1):
+        assert defaults.ensure() == made
+
+
+@database
+@pytest.mark.parametrize("chosen", [[], ["now"], ["remember"]])
+def test_tools_that_people_have_chosen_stay_as_they_are(
+    given: Given, chosen: list[str], django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    given(openai_api_key=KEY)
+    made = defaults.ensure()
+    assert made is not None
+    agents.change(made.id, {"tools": chosen}, actor=SYSTEM)
+
+    with django_assert_num_queries(2):
+        assert defaults.ensure() == made
+
+    given(openai_api_key=KEY, llm_model="large")
+    followed = defaults.ensure()
+    assert followed is not None
+    followed.refresh_from_db()
+    assert (followed.model, followed.tools) == ("large", chosen)
 
 
 @database

@@ -9,6 +9,7 @@ from typing import Any, get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from agents_app.agent_config import AgentConfig, Budget
 from agents_app.models_cycles import Tier
@@ -264,31 +265,31 @@ NEITHER = Standby()
 OFF, DOWN, SPENT = Trouble.SWITCHED_OFF, Trouble.DOWN, Trouble.BUDGET_SPENT
 KNOWN = a_situation(BAD, last_interval_ms=120_000)
 NEW = a_situation()
-TABLE: list[tuple[Trouble, Situation, Standby, str, str, str, type[FallbackStrategy], bool]] = [
-    # trouble, what is known, plans at hand, fallback, when_spent -> tier, timing, skipped
-    (DOWN, KNOWN, BOTH, "adaptive", "skip", "last_good", Adaptive, False),
-    (DOWN, KNOWN, ONLY_DETERMINISTIC, "adaptive", "skip", "deterministic", Adaptive, False),
-    (DOWN, KNOWN, NEITHER, "adaptive", "skip", "baseline", Adaptive, False),
-    (DOWN, NEW, BOTH, "adaptive", "skip", "last_good", Interval, False),
-    (DOWN, KNOWN, BOTH, "interval", "skip", "last_good", Interval, False),
-    (DOWN, KNOWN, BOTH, "last_good", "skip", "last_good", Repeat, False),
-    (DOWN, NEW, BOTH, "last_good", "skip", "last_good", Interval, False),
-    (Trouble.MALFORMED, KNOWN, BOTH, "adaptive", "pause", "last_good", Adaptive, False),
-    (Trouble.NO_AGENT, KNOWN, BOTH, "adaptive", "pause", "last_good", Adaptive, False),
-    (OFF, KNOWN, BOTH, "adaptive", "skip", "last_good", Interval, False),
-    (OFF, KNOWN, ONLY_DETERMINISTIC, "last_good", "skip", "deterministic", Interval, False),
-    (SPENT, KNOWN, BOTH, "adaptive", "deterministic", "deterministic", Adaptive, False),
-    (SPENT, KNOWN, ONLY_LAST_GOOD, "adaptive", "deterministic", "last_good", Adaptive, False),
-    (SPENT, KNOWN, NEITHER, "interval", "deterministic", "baseline", Interval, False),
-    (SPENT, KNOWN, BOTH, "adaptive", "cheaper", "last_good", Adaptive, False),
-    (SPENT, KNOWN, BOTH, "adaptive", "skip", "baseline", Interval, True),
-    (SPENT, KNOWN, BOTH, "adaptive", "pause", "baseline", PauseToTomorrow, True),
+TABLE: list[tuple[Trouble, Situation, Standby, str, str, str, type[FallbackStrategy]]] = [
+    # trouble, what is known, plans at hand, fallback, when_spent -> tier, timing
+    (DOWN, KNOWN, BOTH, "adaptive", "skip", "last_good", Adaptive),
+    (DOWN, KNOWN, ONLY_DETERMINISTIC, "adaptive", "skip", "deterministic", Adaptive),
+    (DOWN, KNOWN, NEITHER, "adaptive", "skip", "baseline", Adaptive),
+    (DOWN, NEW, BOTH, "adaptive", "skip", "last_good", Interval),
+    (DOWN, KNOWN, BOTH, "interval", "skip", "last_good", Interval),
+    (DOWN, KNOWN, BOTH, "last_good", "skip", "last_good", Repeat),
+    (DOWN, NEW, BOTH, "last_good", "skip", "last_good", Interval),
+    (Trouble.MALFORMED, KNOWN, BOTH, "adaptive", "pause", "last_good", Adaptive),
+    (Trouble.NO_AGENT, KNOWN, BOTH, "adaptive", "pause", "last_good", Adaptive),
+    (OFF, KNOWN, BOTH, "adaptive", "skip", "last_good", Interval),
+    (OFF, KNOWN, ONLY_DETERMINISTIC, "last_good", "skip", "deterministic", Interval),
+    (SPENT, KNOWN, BOTH, "adaptive", "deterministic", "deterministic", Adaptive),
+    (SPENT, KNOWN, ONLY_LAST_GOOD, "adaptive", "deterministic", "last_good", Adaptive),
+    (SPENT, KNOWN, NEITHER, "interval", "deterministic", "baseline", Interval),
+    (SPENT, KNOWN, BOTH, "adaptive", "cheaper", "last_good", Adaptive),
+    (SPENT, KNOWN, BOTH, "adaptive", "skip", "baseline", Interval),
+    (SPENT, KNOWN, BOTH, "adaptive", "pause", "baseline", PauseToTomorrow),
 ]
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row[0]}-{row[3]}-{row[4]}-{row[5]}")
 def test_plan_and_timing_are_chosen_by_situation_and_configuration(row: Any) -> None:
-    trouble, known, standby, timing, when_spent, tier, strategy, is_skipped = row
+    trouble, known, standby, timing, when_spent, tier, strategy = row
 
     choice = choose(
         trouble,
@@ -301,8 +302,30 @@ def test_plan_and_timing_are_chosen_by_situation_and_configuration(row: Any) -> 
     assert choice.tier == tier
     assert choice.plan is expected.get(tier)
     assert type(choice.strategy) is strategy
-    assert choice.is_skipped is is_skipped
     assert choice.reason.startswith(fallback.WORDS[trouble])
+
+
+@pytest.mark.parametrize(
+    ("trouble", "interval_ms", "advised"),
+    [(DOWN, 90_000, 90_000), (DOWN, 1_000, 60_000), (DOWN, None, None), (OFF, 90_000, None)],
+)
+def test_a_schedule_may_name_a_fixed_interval(
+    trouble: Trouble, interval_ms: int | None, advised: int | None
+) -> None:
+    config = FallbackConfig(timing="interval", interval_ms=interval_ms)
+    choice = choose(trouble, KNOWN, config=config, standby=BOTH)
+
+    advice, source = fallback.advice(choice, KNOWN)
+
+    assert (advice.interval_ms, source) == (advised, "fallback:interval")
+
+
+def test_a_fixed_interval_goes_with_its_own_word_alone() -> None:
+    words: dict[str, Any] = {"goal": "warm", "endpoints": ["a"], "fallback_interval_ms": 90_000}
+
+    assert AgentConfig(**words, fallback="interval").fallback_interval_ms == 90_000
+    with pytest.raises(ValidationError, match="goes with fallback 'interval'"):
+        AgentConfig(**words)
 
 
 def test_every_trouble_leads_to_a_tier_that_can_be_recorded_and_to_advice_with_its_source() -> None:

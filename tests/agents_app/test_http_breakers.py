@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
@@ -186,6 +186,93 @@ def test_the_line_is_not_written_by_default(
     call(door, httpserver.url_for("/"))
 
     assert [one for one in caplog.messages if "answered" in one] == []
+
+
+@pytest.fixture
+def told(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """What the door has written, unless it is asked for more."""
+    name = "agents_app.clients.http"
+    caplog.set_level(logging.INFO, logger=name)
+    return lambda: [one.getMessage() for one in caplog.records if one.name == name]
+
+
+SECRETS = {"Authorization": "Bearer hunter2", "X-Request-ID": "order-7"}
+
+
+@pytest.mark.parametrize("status", [404, 429, 503])
+def test_an_answer_that_is_no_success_is_one_line_by_default(
+    door: http.Door, httpserver: HTTPServer, told: Callable[[], list[str]], status: int
+) -> None:
+    httpserver.expect_request("/hello").respond_with_data("hunter2", status=status)
+    url = httpserver.url_for("/hello?token=hunter2").replace("//", "//anna:hunter2@")
+
+    fail(door, url, headers=SECRETS)
+
+    (line,) = told()
+    assert line.startswith(f"GET http://localhost:{httpserver.port}/hello answered {status} in ")
+    assert line.endswith(" ms (request order-7)")
+    assert "hunter2" not in line
+
+
+def test_a_redirect_that_is_not_followed_is_no_failure(
+    door: http.Door, httpserver: HTTPServer, told: Callable[[], list[str]]
+) -> None:
+    httpserver.expect_request("/").respond_with_data(status=302, headers={"Location": "/there"})
+
+    call(door, httpserver.url_for("/"), follow_redirects=False)
+
+    assert told() == []
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        ("127.0.0.1:1", "HandlerError transient"),  # nobody there
+        ("127.0.0.2:1", "HandlerError permanent"),  # an address that may not be called
+    ],
+)
+def test_a_call_without_an_answer_is_one_line_by_default(
+    door: http.Door, told: Callable[[], list[str]], host: str, said: str
+) -> None:
+    with pytest.raises(HandlerError):
+        call(door, f"http://anna:hunter2@{host}/hello?token=hunter2", headers=SECRETS)
+
+    (line,) = told()
+    assert line.startswith(f"GET http://{host}/hello brought no answer ({said}) in ")
+    assert line.endswith(" ms (request order-7)")
+    assert "hunter2" not in line
+
+
+def test_a_call_that_takes_too_long_is_one_line_by_default(
+    door: http.Door, httpserver: HTTPServer, told: Callable[[], list[str]]
+) -> None:
+    is_over = threading.Event()
+
+    def answer(_request: Request) -> Response:
+        is_over.wait(20)
+        return Response("too late")
+
+    httpserver.expect_request("/slow").respond_with_handler(answer)
+
+    with pytest.raises(HandlerError):
+        call(door, httpserver.url_for("/slow"), timeout_ms=100)
+
+    is_over.set()
+    (line,) = told()
+    assert "/slow brought no answer (HandlerError timeout) in " in line
+
+
+def test_a_call_that_is_refused_unsent_is_one_line_by_default(
+    door: http.Door, httpserver: HTTPServer, told: Callable[[], list[str]]
+) -> None:
+    httpserver.expect_request("/broken").respond_with_data(status=500)
+    fail(door, httpserver.url_for("/broken"), times=5)
+
+    with pytest.raises(BreakerOpen):
+        call(door, httpserver.url_for("/broken"))
+
+    line = told()[-1]
+    assert "/broken brought no answer (BreakerOpen transient) in " in line
 
 
 # Whole executions

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from agents_app import draining, leaving, runner
 from agents_app.handlers.base import Context
 from errors_app.models import ErrorRecord
 from errors_app.taxonomy import LeaseLost
+from executions_app import clock
 from executions_app.models import Execution
 from tests.agents_app.scripted import (
     PATIENCE_SECONDS,
@@ -81,6 +84,26 @@ def test_an_outcome_that_comes_in_the_last_moment_counts(queue: Queue) -> None:
 
     assert (stored(id_).status, stored(id_).result) == ("completed", "just in time")
     assert not ErrorRecord.objects.exists()
+
+
+def test_what_does_not_hear_is_tried_again_only_when_this_process_is_gone_whatever_its_cap(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leaving, "HEAR_SECONDS", 0.0)
+    hears_at_last = threading.Event()
+    id_ = queue(lambda _: hears_at_last.wait(PATIENCE_SECONDS), max_retries=1, cap_ms=1)
+    thread = in_the_background(id_)
+    assert Scripted.started.wait(PATIENCE_SECONDS)
+
+    told_at = clock.now()
+    leaving.let_go()
+    row = stored(id_)
+    hears_at_last.set()
+    thread.join(PATIENCE_SECONDS)
+
+    assert (row.status, row.outcome) == ("pending", "lost")
+    assert row.due_at >= told_at + timedelta(seconds=leaving.ALL_SECONDS)
+    assert (stored(id_).status, stored(id_).result) == ("pending", None)
 
 
 def test_messages_that_come_too_late_are_left_to_others(queue: Queue) -> None:

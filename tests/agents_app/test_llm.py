@@ -174,8 +174,9 @@ def test_an_answer_is_marked_malformed_once(server: ModelServer) -> None:
 
 def test_a_long_answer_and_a_long_prompt_are_kept_in_part(server: ModelServer) -> None:
     server.on("plan", says("a" * 200_000))
+    asked = question(provider_of(server), "p" * 200_000, max_tokens=50_000)
 
-    answer = llm.ask(question(provider_of(server), "p" * 200_000))
+    answer = llm.ask(asked)
 
     (row,) = calls()
     assert len(answer.text) == 200_000
@@ -313,6 +314,28 @@ def test_a_parameter_that_is_refused_is_left_out_and_not_tried_again(
     assert refused not in server.asked()[-1].body
     if refused == "max_tokens":
         assert server.asked()[-1].body["max_completion_tokens"] == 2000
+
+
+@pytest.mark.parametrize(
+    "complaint",
+    [
+        "max_tokens is too large: 6400. This model supports at most 4096 completion tokens",
+        "'max_tokens' or 'max_completion_tokens' is too large: 6400. Its context length is 8192",
+        "You requested 9400 tokens (3000 in the messages, 6400 in the completion)",
+        "`max_tokens` must be less than or equal to `4096`",
+        "max_tokens: 6400 > 4096, which is the maximum allowed number of output tokens",
+    ],
+)
+def test_a_model_that_cannot_say_so_much_is_asked_for_the_usual_length_from_then_on(
+    server: ModelServer, complaint: str
+) -> None:
+    server.on("plan", fails(400, complaint), says("ok"))
+    provider = provider_of(server)
+
+    for _ in range(2):
+        assert llm.ask(question(provider, max_tokens=6_400)).text == "ok"
+
+    assert [one.body["max_tokens"] for one in server.asked()] == [6_400, 2_000, 2_000]
 
 
 def test_everything_refused_ends_after_each_was_left_out_once(server: ModelServer) -> None:

@@ -49,6 +49,25 @@ def test_replies_of_a_phase_come_in_their_order_and_the_last_one_stays(
     assert (server.count("plan"), server.count("schedule"), server.count()) == (4, 1, 5)
 
 
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+def test_an_answer_ends_where_it_may_be_no_longer(server: ModelServer, name: str) -> None:
+    server.on("plan", says("x" * 41))
+
+    def asked(most: int) -> Any:
+        body = {"model": "small", "messages": [], name: most}
+        headers = {"X-Cadenza-Phase": "plan"}
+        url = f"{server.url}/chat/completions"
+        return requests.post(url, json=body, headers=headers, timeout=10).json()
+
+    cut, whole = asked(10), asked(11)
+
+    (choice,) = cut["choices"]
+    assert (len(choice["message"]["content"]), choice["finish_reason"]) == (40, "length")
+    assert cut["usage"]["completion_tokens"] == 10
+    (choice,) = whole["choices"]
+    assert (len(choice["message"]["content"]), choice["finish_reason"]) == (41, "stop")
+
+
 def test_a_model_with_words_of_its_own_says_these(server: ModelServer) -> None:
     server.on("plan", says("what all say"))
     server.on("plan", says("large words"), model="large")

@@ -18,6 +18,7 @@ from tests.faults.defences import DEFENCES
 from tests.faults.recording import FOLDER as SUITE
 from tests.faults.recording import PROPERTY, Line, Suite, report
 from tests.faults.sampling import Watch
+from tests.faults.undefended import UNDEFENDED
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 FOLDER = CHECKOUT / "tests" / "faults"
@@ -29,6 +30,14 @@ def names_in(module: Path) -> set[str]:
     tree = ast.parse(module.read_text())
     found = {one.name for one in tree.body if isinstance(one, ast.FunctionDef)}
     return {name for name in found if name.startswith("test_")}
+
+
+def whole_suite() -> set[str]:
+    return {f"{module.name}::{name}" for module in MODULES for name in names_in(module)}
+
+
+def defended() -> set[str]:
+    return {one.test.partition("[")[0] for one in DEFENCES}
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda one: one.stem)
@@ -45,10 +54,23 @@ def test_every_defence_stands_where_the_table_says_and_has_its_test(defence: Def
     assert test.partition("[")[0] in names_in(FOLDER / module)
 
 
-def test_every_module_of_the_fault_suite_has_a_defence() -> None:
-    defended = {one.test.partition("::")[0] for one in DEFENCES}
+def test_every_fault_test_has_a_defence_or_a_reason_why_it_has_none() -> None:
+    assert whole_suite() - defended() - set(UNDEFENDED) == set()
 
-    assert defended == {one.name for one in MODULES}
+
+def test_who_has_a_reason_to_have_no_defence_is_there_and_has_none() -> None:
+    assert set(UNDEFENDED) <= whole_suite() - defended()
+    assert [test for test, why in UNDEFENDED.items() if not why.endswith(".")] == []
+
+
+def test_every_module_of_the_fault_suite_has_a_defence() -> None:
+    with_one = {test.partition("::")[0] for test in defended()}
+
+    assert with_one == {one.name for one in MODULES}
+
+
+def test_no_two_defences_have_one_name() -> None:
+    assert len({one.name for one in DEFENCES}) == len(DEFENCES)
 
 
 def test_at_least_ten_defences_are_proved_without_being_asked_for() -> None:

@@ -15,11 +15,13 @@ from rest_framework.test import APIClient
 
 from agents_app.models import CycleStage, CycleStatus, ModelCall, Tier
 from config.metrics import Everything
-from errors_app.models import Breaker
-from executions_app import clock, ids
-from executions_app.states import ExecutionStatus
+from errors_app.models import Breaker, BreakerTransition
+from executions_app import clock, ids, metrics
+from executions_app.models import Execution
+from executions_app.states import BreakerStatus, ExecutionStatus
 from scheduler_app import system
 from tests.agents_app.agents import make_agent, make_busy, make_cycle
+from tests.errors_app.watched import copies
 from tests.factories import ExecutionFactory, ScheduleFactory, UserFactory
 from tests.rest import signed_in
 
@@ -86,6 +88,28 @@ def test_executions_are_counted_by_state_and_queue(operator: APIClient) -> None:
     assert found["cadenza_executions_created_last_hour"][of(status="queued", outcome="")] == 3
 
 
+def test_a_long_queue_hides_nothing_that_waits_in_another(
+    operator: APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "MOST_COUNTED", 10)
+    now = clock.now()
+    low = ExecutionFactory.create(priority="low")
+    critical = ExecutionFactory.create(priority="critical")
+    for one, minutes in ((low, 9), (critical, 3)):
+        at = now - timedelta(minutes=minutes)
+        Execution.objects.filter(id=one.id).update(queued_at=at, published_at=at)
+    copies(low, number=50)
+
+    found = scraped(operator)
+
+    counted = found["cadenza_executions"]
+    assert counted[of(status="queued", queue="critical")] == 1
+    assert counted[of(status="queued", queue="low")] == 10
+    oldest = found["cadenza_queue_oldest_seconds"]
+    assert set(oldest) == {of(queue="critical"), of(queue="low")}
+    assert 180 <= oldest[of(queue="critical")] < 540 <= oldest[of(queue="low")]
+
+
 def test_schedules_say_how_they_fire_and_beat_how_it_keeps_up(operator: APIClient) -> None:
     schedule = ScheduleFactory.create()
     type(schedule).objects.filter(id=schedule.id).update(
@@ -111,6 +135,31 @@ def test_endpoints_show_their_breakers(operator: APIClient) -> None:
 
     assert state[of(endpoint="http://here:80", state="closed")] == 1
     assert state[of(endpoint="http://here:80", state="open")] == 0
+
+
+def test_changes_of_breakers_are_counted_by_the_state_that_they_led_to(
+    operator: APIClient,
+) -> None:
+    now = clock.now()
+    for to_state, at in (
+        *[(BreakerStatus.OPEN, now)] * 2,
+        (BreakerStatus.HALF_OPEN, now),
+        (BreakerStatus.CLOSED, now - timedelta(hours=2)),
+    ):
+        BreakerTransition.objects.create(
+            id=ids.new(at),
+            key="http://here:80",
+            from_state=BreakerStatus.CLOSED,
+            to_state=to_state,
+            reason="",
+            failures=0,
+            calls=0,
+            at=at,
+        )
+
+    found = scraped(operator)["cadenza_breaker_transitions_last_hour"]
+
+    assert found == {of(state="open"): 2, of(state="half_open"): 1, of(state="closed"): 0}
 
 
 def test_models_show_tokens_and_cost_by_model_and_phase(operator: APIClient) -> None:
@@ -206,6 +255,6 @@ def test_a_scrape_costs_a_bounded_number_of_statements(
         make_busy(make_agent(f"agent-{number}"), places=1)
         ScheduleFactory.create()
 
-    with django_assert_max_num_queries(18):
+    with django_assert_max_num_queries(19):
         families: Iterator[Any] = Everything().collect()
         assert len(list(families)) > 20

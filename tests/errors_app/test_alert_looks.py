@@ -12,7 +12,8 @@ from django.conf import settings
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from errors_app.alerting import kinds, looks, watch
+from agents_app.models import PlanApproval
+from errors_app.alerting import kinds, looks, unended, watch
 from errors_app.alerting.findings import LOOKED
 from errors_app.breakers import store
 from errors_app.models import (
@@ -42,10 +43,11 @@ from tests.errors_app.watched import (
 from tests.errors_app.watched import looks as rounds
 
 pytestmark = pytest.mark.django_db
-RUNNING, QUEUED, PENDING = (
+RUNNING, QUEUED, PENDING, WAITING = (
     ExecutionStatus.RUNNING,
     ExecutionStatus.QUEUED,
     ExecutionStatus.PENDING,
+    ExecutionStatus.WAITING,
 )
 
 
@@ -275,15 +277,31 @@ def test_a_fire_that_was_put_off_until_later_or_was_tried_is_not_late() -> None:
     assert look(rule("late_schedule")) == []
 
 
-def test_a_run_that_has_not_finished_by_its_time() -> None:
+def ask_a_person(about: Execution) -> None:
+    """Its plan waits for a yes or no."""
+    PlanApproval.objects.create(
+        id=ids.new(clock.now()),
+        cycle_id=uuid4(),
+        execution_id=about.id,
+        owner_id=about.owner_id,
+        expires_at=clock.now() + timedelta(hours=1),
+    )
+
+
+@pytest.mark.parametrize("status", [PENDING, QUEUED, RUNNING, WAITING])
+def test_a_run_that_has_not_finished_by_its_time(status: ExecutionStatus) -> None:
     late = {"schedule_id": uuid4(), "trigger": "time", "nominal_at": ago(hours=2)}
-    running = execution(RUNNING, **late)
+    one = execution(status, **late)
+    if status is WAITING:
+        ask_a_person(one)
     watched = rule("finish_by")
 
     (found,) = look(watched)
 
-    assert f"#{running.number} is running" in found.message
-    Execution.objects.filter(id=running.id).update(nominal_at=ago(minutes=5))
+    assert f"#{one.number} is {status}" in found.message
+    rounds(watched, times=3)
+    assert firing() == [str(one.schedule_id)]
+    Execution.objects.filter(id=one.id).update(nominal_at=ago(minutes=5))
     rounds(watched, times=2)
     assert is_resolved()
 
@@ -337,6 +355,33 @@ def test_a_queue_in_which_the_oldest_waits_too_long() -> None:
     Execution.objects.update(queued_at=clock.now())
     rounds(watched, times=2)
     assert firing() == []
+
+
+@pytest.mark.parametrize("is_sent", [True, False])
+def test_what_waits_in_one_queue_is_seen_behind_many_that_wait_in_another(
+    monkeypatch: pytest.MonkeyPatch, is_sent: bool
+) -> None:
+    monkeypatch.setattr(unended, "SAMPLED", 10)
+    long_ago, at = ago(minutes=9), ago(minutes=3)
+    before = {"queued_at": long_ago, "published_at": long_ago if is_sent else None}
+    copies(execution(QUEUED, queue="low", **before), number=50)
+    words = {"queue": "critical", "queued_at": at, "published_at": at if is_sent else None}
+    planned = {"schedule_id": uuid4(), "trigger": "time", "nominal_at": ago(hours=2)}
+    late = execution(QUEUED, **planned, **words, due_at=ago(hours=2))
+
+    (found,) = look(rule("queue_age"))
+
+    assert (found.key, found.details["queued"]) == ("critical", 1)
+    for kind in ("late_schedule", "finish_by"):
+        assert [one.key for one in look(rule(kind))] == [str(late.schedule_id)]
+
+
+def test_a_message_that_is_sent_again_makes_nobody_younger() -> None:
+    execution(QUEUED, queue="high", queued_at=ago(minutes=3), published_at=clock.now())
+
+    (found,) = look(rule("queue_age"))
+
+    assert "stands there for 3 min" in found.message
 
 
 def test_a_breaker_that_is_not_closed() -> None:

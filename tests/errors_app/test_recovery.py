@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -30,10 +31,15 @@ RNG = random.Random(7)
 
 
 def failing(
-    error_class: ErrorClass = ErrorClass.TRANSIENT, *, retry_after: float | None = None
+    error_class: ErrorClass = ErrorClass.TRANSIENT,
+    *,
+    retry_after: float | None = None,
+    not_before: float | None = None,
 ) -> HandlerError:
     message = "the endpoint answered 503"
-    return HandlerError(message, error_class=error_class, retry_after=retry_after)
+    return HandlerError(
+        message, error_class=error_class, retry_after=retry_after, not_before=not_before
+    )
 
 
 def decide(
@@ -106,6 +112,28 @@ def test_retry_after_never_exceeds_the_cap_of_the_policy() -> None:
     decision = decide(failing(retry_after=86_400.0), cap_ms=60_000)
 
     assert decision == RetryAt(NOON + timedelta(seconds=60))
+
+
+@pytest.mark.parametrize("retry_after", [None, 86_400.0])
+def test_no_cap_lets_an_attempt_begin_while_the_one_before_may_still_run(
+    retry_after: float | None,
+) -> None:
+    decision = decide(failing(not_before=7.0, retry_after=retry_after), cap_ms=1)
+
+    assert decision == RetryAt(NOON + timedelta(seconds=7))
+
+
+def test_a_longer_backoff_than_the_one_before_may_still_run_is_kept() -> None:
+    decision = decide(failing(not_before=7.0), base_ms=60_000, jitter="none")
+
+    assert decision == RetryAt(NOON + timedelta(minutes=1))
+
+
+def test_no_attempt_follows_one_that_nobody_can_end() -> None:
+    decision = decide(failing(ErrorClass.TIMEOUT, not_before=math.inf))
+
+    assert isinstance(decision, GiveUp)
+    assert "may still run" in decision.reason
 
 
 @pytest.mark.parametrize("cap_ms", [1, 100, 499])

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 NO_PHASE = ""
+CHARACTERS_A_TOKEN = 4
 Point = Literal["headers", "token", "stream"]
 
 
@@ -40,6 +41,12 @@ class Asked:
         return str(self.body.get("model", ""))
 
     @property
+    def most_tokens(self) -> int | None:
+        """How long the answer may be, by either name; None if nothing is said of it."""
+        most = self.body.get("max_completion_tokens", self.body.get("max_tokens"))
+        return most if isinstance(most, int) else None
+
+    @property
     def mode(self) -> str:
         """How JSON is asked for: `json_schema`, `json_object`, or empty."""
         form = self.body.get("response_format") or {}
@@ -60,6 +67,7 @@ class Reply:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     is_plain: bool = False  # answered as a whole although a stream was asked for
+    is_endless: bool = False  # however long it may be, all of it is said
     hangs_at: Point | None = None
     resets_at: Point | None = None
     closes_at: Point | None = None
@@ -67,10 +75,20 @@ class Reply:
 
     def usage(self, asked: Asked) -> dict[str, int]:
         prompt = self.prompt_tokens
-        prompt = len(asked.prompt) // 4 + 7 if prompt is None else prompt
+        prompt = len(asked.prompt) // CHARACTERS_A_TOKEN + 7 if prompt is None else prompt
         said = self.completion_tokens
-        said = len(self.text) // 4 + 1 if said is None else said
+        said = len(self.text) // CHARACTERS_A_TOKEN + 1 if said is None else said
         return {"prompt_tokens": prompt, "completion_tokens": said, "total_tokens": prompt + said}
+
+    def within(self, most_tokens: int | None) -> Reply:
+        """As much of it as is said before the answer is as long as it may be."""
+        if most_tokens is None or self.is_endless:
+            return self
+        text = self.text[: most_tokens * CHARACTERS_A_TOKEN]
+        if text == self.text:
+            return self
+        said = most_tokens if self.completion_tokens is None else self.completion_tokens
+        return replace(self, text=text, finish_reason="length", completion_tokens=said)
 
     def after(self, milliseconds: int) -> Reply:
         """The same, said later."""

@@ -157,7 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif refusal := owner.refusal(asked.body):
             self._fail(400, refusal)
         else:
-            self._say(asked, owner.script.reply(asked))
+            self._say(asked, owner.script.reply(asked).within(asked.most_tokens))
 
     def _say(self, asked: Asked, reply: Reply) -> None:
         owner = self.server.owner

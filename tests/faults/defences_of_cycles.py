@@ -82,4 +82,32 @@ OF_CYCLES: Final = (
         "steps.send_again([found.id], unclaimed_seconds=env.rescue_seconds))",
         "return going_on.NOTHING",
     ),
+    Defence(
+        "a wave whose messages are gone is found by its steps",
+        CYCLES + "a_redis_emptied_between_waves_costs_time_and_nothing_else",
+        "agents_app/cycle/watchdog.py",
+        "    Lack.STEPS: _steps,\n",
+        "    Lack.STEPS: lambda _: None,\n",
+    ),
+    Defence(
+        "a stage whose worker died is another's",
+        CYCLES + "a_worker_killed_in_a_stage_costs_time_and_no_second_call[plan]",
+        "agents_app/cycle/watchdog.py",
+        "    Lack.STAGE: _stage,\n",
+        "    Lack.STAGE: lambda _: None,\n",
+    ),
+    Defence(
+        "a step whose worker died is tried again",
+        CYCLES + "a_worker_killed_in_mid_wave_repeats_only_what_had_not_ended",
+        "agents_app/cycle/watchdog.py",
+        "if found.attempt < MOST_ATTEMPTS and not",
+        "if found.attempt < 1 and not",
+    ),
+    Defence(
+        "a step that keeps killing its worker is given up after three",
+        CYCLES + "a_step_that_kills_its_worker_each_time_is_given_up_after_three",
+        "agents_app/cycle/watchdog.py",
+        "MOST_ATTEMPTS: Final = 3 ",
+        "MOST_ATTEMPTS: Final = 30 ",
+    ),
 )

@@ -8,6 +8,7 @@ from tests.faults.defence import Defence
 
 REDIS: Final = "test_redis.py::test_"
 BEATS: Final = "test_beats.py::test_"
+CLOCK: Final = "test_clock.py::test_"
 HOST: Final = (
     "test_host_clock.py::"
     "test_a_host_whose_clock_is_wrong_fires_runs_and_stores_everything_in_its_time[45 days ahead]"
@@ -109,7 +110,7 @@ OF_TIME: Final = (
     ),
     Defence(
         "a fire that was recorded before is passed over, and its schedule goes on",
-        "test_clock.py::test_one_that_is_resumed_after_the_clock_went_back_repeats_no_fire",
+        CLOCK + "one_that_is_resumed_after_the_clock_went_back_repeats_no_fire",
         "scheduler_app/firing.py",
         "    ON CONFLICT (schedule_id, nominal_at, cause) DO NOTHING\n",
         "",
@@ -143,6 +144,71 @@ OF_TIME: Final = (
         "scheduler_app/dispatcher.py",
         "        limit = env.scheduler_batch_size\n",
         "        limit = 1\n",
+        slow=True,
+    ),
+    Defence(
+        "of several beats one takes what is due",
+        BEATS + "three_beats_at_once_fire_everything_exactly_once[five seconds]",
+        "scheduler_app/due.py",
+        "    ORDER BY t.next_run_at LIMIT {{limit}} FOR UPDATE SKIP LOCKED\n",
+        "    ORDER BY t.next_run_at LIMIT {{limit}}\n",
+    ),
+    Defence(
+        "what fired while no beat lived is made up for",
+        BEATS + "beats_killed_at_random_lose_no_fire_and_double_none[six times]",
+        "scheduler_app/policies.py",
+        "    left = given.catchup_limit if given.catchup is CatchupPolicy.ALL else 1\n",
+        "    left = 1\n",
+    ),
+    Defence(
+        "an hour that the clock passed over is made up for",
+        CLOCK + "a_clock_that_is_set_on_an_hour_drops_no_fire_and_doubles_none",
+        "scheduler_app/policies.py",
+        "    left = given.catchup_limit if given.catchup is CatchupPolicy.ALL else 1\n",
+        "    left = 1\n",
+    ),
+    Defence(
+        "what fired while no worker lived is kept for it",
+        CLOCK + "after_a_weekend_without_workers_everything_that_was_queued_runs",
+        "scheduler_app/policies.py",
+        "    left = given.catchup_limit if given.catchup is CatchupPolicy.ALL else 1\n",
+        "    left = 1\n",
+    ),
+    Defence(
+        "who asks Redis waits a moment and no longer",
+        "test_outages.py::test_a_redis_that_stands_still_stops_neither_beats_nor_answers[short]",
+        "agents_app/broker.py",
+        'socket_timeout=WEB_SECONDS if env.cadenza_role == "web" else OTHER_SECONDS,',
+        "socket_timeout=None,",
+    ),
+    Defence(
+        "a Redis without the key of the epoch has lost everything",
+        REDIS + "a_flushed_redis_is_noticed_without_a_restart",
+        "scheduler_app/epoch.py",
+        "is_behind = seen is None or int(seen) < epoch - SLACK",
+        "is_behind = seen is not None and int(seen) < epoch - SLACK",
+    ),
+    Defence(
+        "a beat says that Redis is away",
+        "test_system_states.py::test_the_whole_is_idle_running_paused_and_in_error_as_it_should_be",
+        "scheduler_app/beat.py",
+        'problem = f"Redis is away: {error}"',
+        "problem = str(error)[:0]",
+    ),
+    Defence(
+        "what a dead worker ran waits until the system is started",
+        "test_system_states.py::test_what_runs_when_the_system_is_stopped_and_killed_is_not_queued"
+        "_before_the_start",
+        "scheduler_app/outlook.py",
+        "        if not self.is_running:\n",
+        "        if not self.now:\n",
+    ),
+    Defence(
+        "nobody waits for an instant of a clock that was set back",
+        CLOCK + "what_stood_in_a_queue_when_the_clock_went_back_runs_all_the_same",
+        "executions_app/ledger.py",
+        "MOST_EARLY_SECONDS: Final = 2.0",
+        "MOST_EARLY_SECONDS: Final = 7200.0",
         slow=True,
     ),
 )

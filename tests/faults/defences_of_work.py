@@ -18,6 +18,7 @@ HOSTILE: Final = (
 )
 
 WAVES: Final = "test_waves.py::test_"
+BREAKERS: Final = "test_breakers.py::test_"
 
 OF_WORK: Final = (
     Defence(
@@ -61,8 +62,8 @@ OF_WORK: Final = (
         WORKERS
         + "what_a_killed_worker_ran_is_tried_again_and_what_it_had_not_begun_is_not_charged",
         "errors_app/rescuer.py",
-        "lease_expires_at < now() AND id <> ALL(%s)",
-        "lease_expires_at < now() - interval '1 hour' AND id <> ALL(%s)",
+        "lease_expires_at < now() AND id > %s",
+        "lease_expires_at < now() - interval '1 hour' AND id > %s",
     ),
     Defence(
         "whatever a handler raises is an outcome",
@@ -140,51 +141,11 @@ OF_WORK: Final = (
         slow=True,
     ),
     Defence(
-        "what is cut short at the limit is given back at once",
-        "test_drain.py::test_what_still_runs_after_the_limit_is_tried_by_another_worker_at_once"
-        "[prefork]",
-        "agents_app/leaving.py",
-        "[recorders.submit(_record, one.claimed) for one in gone]",
-        "[]",
-    ),
-    Defence(
-        "to be told twice is heard even by who hears of both at one moment",
-        "test_drain.py::test_told_once_more_it_ends_at_once[TERM]",
-        "agents_app/leaving.py",
-        "    _tell_children(AT_ONCE)\n",
-        "    _tell_children(OF_A_CHILD)\n",
-    ),
-    Defence(
-        "what only waits for its turn goes back untried",
-        "test_drain.py::test_programs_end_with_their_worker_and_those_that_wait_for_a_place_go_back"
-        "_uncharged",
-        "agents_app/context.py",
-        "if self._waits_since and draining.is_on():",
-        "if self._waits_since is None and draining.is_on():",
-    ),
-    Defence(
-        "what runs may end before its worker does",
-        "test_rolling.py::test_a_rolling_restart_loses_nothing_doubles_nothing_and_delays_little"
-        "[each once]",
-        "agents_app/leaving.py",
-        "_Process.at_once.wait(max(0.0, ends - time.monotonic()))",
-        "_Process.at_once.wait(0.0)",
-    ),
-    Defence(
         "one of many is the probe of an endpoint",
-        "test_breakers.py::test_of_fifty_threads_in_each_of_three_processes_one_is_the_probe",
+        BREAKERS + "of_fifty_threads_in_each_of_three_processes_one_is_the_probe",
         "errors_app/breakers/script.py",
         "elseif verb == 'ask' and state == 'half_open' and now >= probe_until then",
         "elseif verb == 'ask' and state == 'half_open' then",
-    ),
-    Defence(
-        "a web process answers what it was asked before it ends",
-        "test_rolling_web.py::"
-        "test_web_processes_that_are_restarted_one_after_the_other_fail_no_request",
-        "config/web.py",
-        "uvicorn.main([APPLICATION, *SAID, *sys.argv[1:]])",
-        'uvicorn.main([APPLICATION, *SAID, *sys.argv[1:], "--timeout-graceful-shutdown", "0"])',
-        slow=True,
     ),
     Defence(
         "a client that never reads is cut off",
@@ -193,5 +154,57 @@ OF_WORK: Final = (
         '"--ws", "config.web_sockets:BoundedWebSocket"',
         '"--ws", "auto"',
         slow=True,
+    ),
+    Defence(
+        "what a killed child ran is noticed",
+        "test_children.py::"
+        "test_a_killed_child_of_a_prefork_worker_costs_one_attempt_and_its_parent_serves_on",
+        "errors_app/rescuer.py",
+        "lease_expires_at < now() AND id > %s",
+        "lease_expires_at < now() - interval '1 hour' AND id > %s",
+    ),
+    Defence(
+        "a child that has taken too much memory is replaced",
+        "test_children.py::test_a_child_that_has_taken_too_much_memory_is_replaced_and_what_it_was"
+        "_to_do_is_not_lost",
+        "config/celery.py",
+        "worker_max_memory_per_child=env.worker_max_memory_mb * 1024 or None,",
+        "worker_max_memory_per_child=None,",
+    ),
+    Defence(
+        "what runs on in a thread is given up",
+        "test_threads.py::test_work_that_does_not_stop_is_begun_once_and_its_worker_serves_others",
+        "agents_app/runner.py",
+        "            overruns.give_up(slice_, worker=worker_id())\n",
+        "            pass\n",
+    ),
+    Defence(
+        "a worker that was cut off connects anew",
+        "test_storms.py::test_connections_that_are_cut_all_the_time_let_nothing_run_twice"
+        "[six times]",
+        "config/celery.py",
+        "    broker_connection_max_retries=None,\n",
+        "    broker_connection_max_retries=None,\n    broker_connection_retry=False,\n",
+    ),
+    Defence(
+        "the place of a probe that says nothing is another's after a while",
+        BREAKERS + "a_process_that_dies_with_the_probe_blocks_nobody_for_longer_than_a_cooldown",
+        "errors_app/breakers/script.py",
+        "and state == 'half_open' and now >= probe_until then",
+        "and state == 'half_open' and probe == '' then",
+    ),
+    Defence(
+        "what fails again and again is called no more",
+        BREAKERS + "another_process_refuses_at_once_what_failed_in_this_one",
+        "errors_app/breakers/script.py",
+        "if streak >= most_streak then",
+        "if streak > 1000 * most_streak then",
+    ),
+    Defence(
+        "calls go on without Redis",
+        BREAKERS + "a_redis_that_was_killed_and_comes_back_is_used_again",
+        "errors_app/breakers/store.py",
+        "        except (redis.RedisError, OSError) as error:\n",
+        "        except OSError as error:\n",
     ),
 )

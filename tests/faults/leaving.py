@@ -6,10 +6,17 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import psycopg
+from django.db import connection
 
 from tests.processes import LONGEST_SECONDS, Process, System
+
+SESSIONS: Final = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND application_name LIKE 'cadenza-worker%'
+"""
 
 
 def tell(process: Process, number: signal.Signals = signal.SIGTERM) -> None:
@@ -31,6 +38,17 @@ def exit_status(system: System, process: Process, *, seconds: float = LONGEST_SE
     system.until(lambda: not process.is_alive(), what=f"{process.name} has ended", seconds=seconds)
     assert process.child is not None
     return int(process.child.returncode)
+
+
+def has_let_go_of_the_database(system: System) -> None:
+    """Wait until PostgreSQL has no session of a worker: none is to run, nor a child of one."""
+    system.until(lambda: not _sessions(), what="no session of a worker is left")
+
+
+def _sessions() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(SESSIONS)
+        return int(cursor.fetchone()[0])
 
 
 def says(process: Process, words: str, *, times: int = 1) -> bool:

@@ -74,6 +74,8 @@ def assert_each_fire_ran_once(system: System, of: Sequence[Schedule]) -> None:
         seen = [fire.nominal_at for fire in fires(one)]
         assert seen == grid(one, max(seen))
         assert {fire.reason for fire in fires(one)} == {"dispatched"}
+        counted = Schedule.objects.get(id=one.id).fired_count
+        assert counted == len(seen), "several beats did the work of one"
     ids = [one.id for one in of]
     ran = Execution.objects.filter(schedule_id__in=ids)
     assert ran.count() == FireRecord.objects.filter(schedule_id__in=ids).count()

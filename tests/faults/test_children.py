@@ -61,6 +61,27 @@ def test_a_killed_child_of_a_prefork_worker_costs_one_attempt_and_its_parent_ser
     assert [record.error_class for record in errors(execution)] == ["lost"]
 
 
+def test_a_child_that_has_taken_too_much_memory_is_replaced_and_what_it_was_to_do_is_not_lost(
+    system: System, nemesis: Nemesis
+) -> None:
+    system.worker("process", pool="prefork").stop()
+    small = system.worker("small", pool="prefork", threads=2, WORKER_MAX_MEMORY_MB="1")
+    system.wait_ready()
+
+    alone = [reaches(system, run(), "completed") for _ in range(4)]
+    ran = {str(each.id) for each in alone}
+    children = {entry["pid"] for entry in system.entries() if entry["execution"] in ran}
+    together = [run() for _ in range(20)]
+    done = [*alone, *(reaches(system, each, "completed") for each in together)]
+
+    nemesis.strikes("child replaced", times=len(children))
+    assert len(children) > 2  # there are never more than two at once
+    assert {each.attempt for each in done} == {1}
+    assert small.deaths == 0
+    small.stop()
+    system.forget("small")
+
+
 def test_what_does_not_stop_after_its_time_limit_loses_its_process_and_nothing_else(
     system: System, nemesis: Nemesis
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -24,8 +25,8 @@ from tests.faults.lapsing import lapse, lapse_stages
 from tests.faults.nemesis import Nemesis
 from tests.journeys import ai, scenario
 from tests.journeys.ai import result, run
-from tests.journeys.scenario import reaches, retries
-from tests.processes import System
+from tests.journeys.scenario import begun, reaches, retries
+from tests.processes import Process, System
 
 pytestmark = pytest.mark.fault
 LONG = pytest.mark.long
@@ -53,6 +54,16 @@ def fresh(
     yield
     ran = set(Execution.objects.values_list("id", flat=True)) - before
     nemesis.found(cycling.contradictions(endpoints, ran))
+
+
+@pytest.fixture
+def single(system: System) -> Iterator[Process]:
+    """The only worker, which does one thing after the other: the rest is in Redis."""
+    system.worker().stop()
+    only = system.worker("single", threads=1)
+    system.wait_ready()
+    yield only
+    only.stop()
 
 
 @pytest.mark.parametrize(
@@ -96,36 +107,58 @@ def test_a_worker_killed_in_mid_wave_repeats_only_what_had_not_ended(
     assert len(keys) == 1, "both tries of a step carry one Idempotency-Key"
 
 
+@pytest.mark.usefixtures("single")
 def test_a_redis_emptied_between_waves_costs_time_and_nothing_else(
-    system: System, endpoints: Endpoints, nemesis: Nemesis
+    system: System, endpoints: Endpoints, nemesis: Nemesis, gate: Path
 ) -> None:
-    gate = threading.Event()
-    endpoints.on("alpha", Does(gate=gate))
+    held = threading.Event()
+    endpoints.on("alpha", Does(gate=held))
     execution = run()
     system.until(lambda: endpoints.calls("alpha"), what="the first wave runs")
+    urgent = comes_first(system, gate)
+    held.set()
+    system.until(lambda: begun(system, urgent), what="the worker has something else to do")
+    second = {"alpha": "completed", "beta": "queued", "gamma": "queued", "delta": "planned"}
+    assert ai.ends(execution) == second
+    assert system.broker.llen("normal") >= 2, "both messages of the second wave stand in Redis"
 
     system.broker.flushall()
     nemesis.strikes("Redis emptied")
-    gate.set()
+    gate.touch()
 
     done = reaches(system, execution, "completed")
     assert (done.outcome, done.attempt) == ("ok", 1)
     assert all(len(endpoints.calls(name)) == 1 for name in OF_THE_DIAMOND)
 
 
-def test_steps_whose_messages_are_lost_are_sent_again(system: System, endpoints: Endpoints) -> None:
-    gate = threading.Event()
-    endpoints.on("alpha", Does(gate=gate), Does())
+def test_steps_whose_messages_are_lost_are_sent_again(
+    system: System,
+    single: Process,
+    endpoints: Endpoints,
+    model: ModelServer,
+    nemesis: Nemesis,
+    gate: Path,
+) -> None:
+    held = threading.Event()
+    has_come = held_in(model, "plan", held)
     execution = run()
-    system.until(lambda: endpoints.calls("alpha"), what="the first wave runs")
-    system.worker().kill()
-    system.broker.flushall()
+    system.until(has_come.is_set, what="a plan is asked for")
+    urgent = comes_first(system, gate)
+    held.set()
+    system.until(lambda: begun(system, urgent), what="the worker has something else to do")
+    assert ends_of(execution, "alpha") == {"queued"}
+    assert system.broker.llen("normal") >= 1, "the message of the step stands in Redis"
 
-    lose_the_worker(system, gate)
+    single.kill()
+    system.broker.flushall()
+    nemesis.strikes("Redis emptied")
+    gate.touch()
+    lapse()
+    system.worker(threads=8)
 
     done = reaches(system, execution, "completed")
-    assert done.outcome == "ok"
-    assert all(len(endpoints.calls(name)) == 1 for name in OF_THE_DIAMOND[1:])
+    assert (done.outcome, done.attempt) == ("ok", 1)
+    assert all(len(endpoints.calls(name)) == 1 for name in OF_THE_DIAMOND)
 
 
 def test_messages_that_come_three_times_do_everything_once(
@@ -196,6 +229,13 @@ def test_an_endpoint_that_is_deleted_while_a_plan_names_it_is_called_no_more(
     assert any("gamma" in note for note in result(later)["notes"])
     assert not endpoints.calls("gamma")
     assert [len(endpoints.calls(name)) for name in ("alpha", "beta")] == [2, 2]
+
+
+def comes_first(system: System, gate: Path) -> UUID:
+    """The message of something that lasts until the gate is open, before all of the cycle's."""
+    urgent = scenario.run({"until": str(gate)}, priority="critical", retry_policy=retries(1))
+    system.until(lambda: system.broker.llen("critical"), what="its message stands in Redis")
+    return urgent
 
 
 def lose_the_worker(system: System, gate: threading.Event) -> None:

@@ -37,6 +37,7 @@ TAKEN_BACK = timedelta(
     seconds=0.5 + float(SHORT_LEASE["LEASE_SECONDS"]) + float(QUICK["RESCUE_SECONDS"])
 )
 MOST_LATER = timedelta(seconds=4)
+TRIED_AGAIN = timedelta(seconds=60)  # where no message went with its worker
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +107,17 @@ def taken_back_late(one: Execution) -> Iterator[str]:
             yield f"#{one.number}: what its worker had begun was taken back after {passed}"
 
 
+def tried_again_late(ids: list[UUID]) -> Iterator[str]:
+    """Attempts that began long after the one before them was taken back."""
+    for one in Execution.objects.filter(id__in=ids):
+        lost = errors(one.id)
+        begun = {each.attempt: each.started_at for each in lost} | {one.attempt: one.started_at}
+        for each in lost:
+            then = begun.get(each.attempt + 1)
+            if then is not None and then - each.ended_at > TRIED_AGAIN:
+                yield f"#{one.number}: attempt {each.attempt + 1} began {then - each.ended_at} late"
+
+
 def test_killed_children_cost_their_own_attempts_and_their_parent_serves_on(
     system: System, storm: Stormy, nemesis: Nemesis
 ) -> None:
@@ -122,7 +134,7 @@ def test_killed_children_cost_their_own_attempts_and_their_parent_serves_on(
     survived = (parent.is_alive(), parent.pid, parent.deaths) == (True, pid, 0)
     parent.stop()
     assert survived
-    nemesis.found(unaccounted(storm, ids))
+    nemesis.found([*unaccounted(storm, ids), *tried_again_late(ids)])
 
 
 def kill_a_busy_child(system: System, storm: Stormy, nemesis: Nemesis, parent: Process) -> None:

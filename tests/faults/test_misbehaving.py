@@ -71,7 +71,7 @@ MISBEHAVIOURS: Final[dict[str, Callable[[Asked], Reply]]] = {
     "cut-off": always(cut_off(plan_for(CALLED))),
     "of-another-schema": always(says_json({"tasks": CALLED})),
     "inventive": always(says_json(plan_for([*CALLED, "unregistered"]))),
-    "of-500-steps": always(says_json(plan_of(500, name="alpha"))),
+    "of-500-steps": always(says_json(plan_of(500, name="alpha"), is_endless=True)),
     "obedient": obeys,
 }
 

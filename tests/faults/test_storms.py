@@ -13,7 +13,7 @@ from uuid import UUID
 
 import pytest
 import redis
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 from pytest_django import DjangoDbBlocker
 
 from config.demo.ledger import Call
@@ -38,6 +38,7 @@ SOONEST_AFTER_429 = 0.35  # the cap of the policy bounds the second that the end
 FEWEST_OWN_RETRIES = 5  # below which their pauses show nothing
 PATIENT_MS = 20_000
 OF_THE_SILENT_MS = 2_000  # so long wait those to whom nothing is said
+MOST_LATER = timedelta(seconds=60)  # of a second attempt, behind all the first ones
 
 
 STEADILY = every(1, catchup_policy="all", catchup_limit=100)
@@ -159,7 +160,7 @@ def test_a_storm_of_failures_is_counted_exactly_and_leaves_the_healthy_alone(
     calls = {key: some for one in storms for key, some in one.calls().items()}
     nemesis.found([*miscounted(calls, ids), *hasty(calls)])
     if ordeal.is_timed:
-        nemesis.found(disturbed(healthy, over_at))
+        nemesis.found([*disturbed(healthy, over_at), *retried_late(ids)])
     assert len(failures) >= 3  # of five kinds; breakers keep most calls from being made
     assert Breaker.objects.filter(opened_count__gt=0).exists()
     assert has_jitter(ids)
@@ -229,6 +230,16 @@ def disturbed(healthy: list[Schedule], over_at: datetime) -> Iterator[str]:
     done = of_the_storm.filter(completed_at__lte=over_at).count()
     if done < 0.9 * of_the_storm.count():
         yield f"of {of_the_storm.count()} healthy fires {done} were done"
+
+
+def retried_late(ids: list[UUID]) -> Iterator[str]:
+    """Second attempts that began long after they were due."""
+    second = Execution.objects.filter(
+        id__in=ids, attempt=2, started_at__gt=F("due_at") + MOST_LATER
+    )
+    for one in second:
+        assert one.started_at is not None
+        yield f"#{one.number}: its second attempt began {one.started_at - one.due_at} late"
 
 
 def has_jitter(ids: list[UUID]) -> bool:

@@ -6,11 +6,13 @@ import pytest
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
 
-from executions_app import clock
+from agents_app.models import Cycle
+from executions_app import clock, ids
 from executions_app.api.pagination import LOOKED_THROUGH
 from executions_app.models import Execution
 from scheduler_app import overview
-from tests.rest import signed_in
+from tests.agents_app import objects
+from tests.rest import ids_of, signed_in
 from tests.scale.plans import watched
 
 EXECUTIONS = "/api/execution/executions"
@@ -98,6 +100,33 @@ def test_a_filter_without_an_index_finds_what_is_old_by_going_on(reader: User) -
     mine = Execution.objects.all() if reader.is_superuser else reader_rows(reader)
     assert following or mine.count() <= pages * LOOKED_THROUGH
     assert found > 0 or not reader.is_superuser
+
+
+def test_the_sessions_of_an_agent_are_looked_for_at_the_cost_of_a_page(reader: User) -> None:
+    agent = objects.agent()
+    rows = Execution.objects.all() if reader.is_superuser else reader_rows(reader)
+    old = rows.order_by("-id")[min(LOOKED_THROUGH + 10, rows.count() - 1)]
+    Execution.objects.filter(id=old.id).update(
+        snapshot={**old.snapshot, "task_config": {"agent": agent.name}}
+    )
+    Cycle.objects.create(
+        id=ids.new(clock.now()),
+        execution_id=old.id,
+        owner_id=old.owner_id,
+        token=ids.new(clock.now()),
+        deadline=clock.now(),
+    )
+    client, following = signed_in(reader), f"/api/agents/{agent.id}/sessions"
+    pages: list[list[str]] = []
+
+    while following and len(pages) < 2:
+        with watched() as seen:
+            page = client.get(following).json()
+        seen.must_cost_little(pages=4 * LOOKED_THROUGH)
+        pages.append(ids_of(page))
+        following = page["next"]
+
+    assert pages[-1] == [str(old.id)]
 
 
 def reader_rows(reader: User) -> QuerySet[Execution]:

@@ -168,6 +168,17 @@ def test_after_an_adopted_run_the_rule_goes_on_as_it_was(hourly: Schedule) -> No
     assert moved.next_run_at == moved.anchor_at + HOUR
 
 
+def test_an_interval_of_a_run_that_began_late_is_counted_from_when_it_began(
+    hourly: Schedule,
+) -> None:
+    cycle = advise(hourly, nominal_at=clock.now() - 59 * MINUTE, interval_ms=1_800_000)
+
+    decision = decided(cycle)
+
+    assert again(hourly).next_run_at == cycle.started_at + 30 * MINUTE
+    assert (decision.status, decision.notes) == ("adopted", [])
+
+
 def test_a_run_that_began_late_has_its_least_distance_from_then(hourly: Schedule) -> None:
     nominal = clock.now() - 30 * MINUTE
     cycle = advise(hourly, nominal_at=nominal, interval_ms=1_000)

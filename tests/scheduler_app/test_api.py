@@ -12,12 +12,15 @@ from django.db.models.functions import Now
 from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 
-from executions_app import clock
+from agents_app.models import Cycle, CycleStage, CycleStatus, Tier
+from executions_app import clock, ids
 from executions_app.models import AuditEntry, Execution, IdempotencyKey
 from executions_app.states import ExecutionStatus
+from scheduler_app import status as standing
 from scheduler_app import system
 from scheduler_app.models import Schedule
 from scheduler_app.permissions import OPERATOR
+from tests.agents_app.agents import make_cycle
 from tests.factories import ExecutionFactory, ScheduleFactory, UserFactory
 from tests.rest import ids_of, signed_in
 
@@ -470,6 +473,49 @@ def test_the_status_counts_what_is_there(operator: APIClient, owner: User) -> No
     assert status["queued"] == {"critical": 0, "high": 1, "normal": 1, "low": 0}
     assert status["slots"] == {"used": 1, "max": 5}
     assert (status["problem"], status["last_tick_at"]) == ("", None)
+
+
+def ended_cycle(**timings: int) -> Cycle:
+    return make_cycle(
+        status=CycleStatus.COMPLETED, stage=CycleStage.DONE, tier=Tier.MODEL, timings=timings
+    )
+
+
+def test_the_status_tells_how_long_the_cycles_of_the_last_hour_took(operator: APIClient) -> None:
+    ended_cycle(plan=1_000, schedule=500)
+    ended_cycle(plan=4_001)
+    ended_cycle(plan=2_000, schedule=100)
+    long_ago = ended_cycle(plan=60_000)
+    Cycle.objects.filter(id=long_ago.id).update(id=ids.new(clock.now() - timedelta(hours=2)))
+    make_cycle(stage=CycleStage.EXECUTE, timings={"plan": 60_000})
+
+    cycles = operator.get("/api/scheduler/status").json()["cycles"]
+
+    assert cycles == {
+        "plan": {"count": 3, "last_ms": 2_000, "mean_ms": 2_334, "total_ms": 7_001},
+        "schedule": {"count": 2, "last_ms": 100, "mean_ms": 300, "total_ms": 600},
+        "cycle": {"count": 3, "last_ms": 2_100, "mean_ms": 2_534, "total_ms": 7_601},
+    }
+
+
+def test_without_a_cycle_in_the_last_hour_the_status_has_no_times(operator: APIClient) -> None:
+    make_cycle(stage=CycleStage.EXECUTE, timings={"plan": 60_000})
+
+    assert operator.get("/api/scheduler/status").json()["cycles"] == {}
+
+
+@pytest.mark.django_db
+def test_the_status_costs_the_same_however_many_cycles_there_were(
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    for _ in range(20):
+        ended_cycle(plan=10, execute=20)
+    now = clock.now()
+
+    with django_assert_num_queries(7):
+        found = standing.read(now=now)
+
+    assert found.cycles["cycle"].count == 20
 
 
 def test_a_preview_tells_the_sentence_and_the_next_fires(operator: APIClient) -> None:

@@ -16,6 +16,7 @@ from django.contrib.auth.models import User
 
 from executions_app.models import AuditEntry, Execution
 from scheduler_app.models import Schedule
+from tests.agents_app.agents import make_cycle
 from tests.terminal import Ended, run
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -285,6 +286,19 @@ def test_a_stopped_scheduler_refuses_a_tick_until_it_is_started(
     assert refused.exit_code == 5
     assert "manage.py scheduler start" in refused.stderr
     assert (started["scheduler_running"], Execution.objects.count()) == (True, 0)
+
+
+@pytest.mark.django_db
+def test_the_status_tells_how_long_the_stages_of_cycles_took() -> None:
+    make_cycle(status="completed", stage="done", timings={"plan": 61_000, "execute": 20})
+
+    document = run("scheduler", "status", "--json").document["cycles"]
+    told = run("scheduler", "status").stdout
+
+    assert document["execute"] == {"count": 1, "last_ms": 20, "mean_ms": 20, "total_ms": 20}
+    assert list(document) == ["plan", "execute", "cycle"]
+    (plan,) = [line for line in told.splitlines() if line.startswith("last hour, plan")]
+    assert plan.endswith("count 1, last 1 min 1 s, mean 1 min 1 s, total 1 min 1 s")
 
 
 @pytest.mark.django_db

@@ -171,6 +171,30 @@ def test_a_schedule_says_where_its_next_run_comes_from(
     assert kept.status_code == 200, kept.json()
 
 
+def test_the_list_of_what_ais_carry_out_says_where_each_next_run_comes_from(
+    hourly: Schedule,
+    make_schedule: MakeSchedule,
+    owner: User,
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+) -> None:
+    decision = decided(advise(hourly, next_run_at=clock.now() + 5 * MINUTE))
+    others = [make_schedule(name=f"by its rule {number}") for number in range(8)]
+    idle = make_schedule(name="idle", enabled=False)
+    theirs = Schedule.objects.filter(id__in=[one.id for one in (*others, idle)])
+    theirs.update(task_type="agent", task_config={"goal": "keep warm"})
+    Schedule.objects.filter(id=idle.id).update(next_run_at=None)
+
+    with django_assert_max_num_queries(8):
+        found = signed_in(owner).get("/api/agents/scheduled").json()["results"]
+
+    sources = {row["schedule"]["id"]: row["next_run_source"] for row in found}
+    assert sources == {
+        str(hourly.id): {"kind": "decision", "decision_id": str(decision.id)},
+        **{str(one.id): {"kind": "rule", "decision_id": None} for one in others},
+        str(idle.id): None,
+    }
+
+
 def test_a_cycle_is_told_whole_without_the_prompts(hourly: Schedule, owner: User) -> None:
     execution = an_agents_execution(owner, schedule_id=hourly.id)
     decision = proposal(hourly)

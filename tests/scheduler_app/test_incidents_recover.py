@@ -10,16 +10,18 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models import F
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
 
 from errors_app import recovery
-from errors_app.incidents import folding, recovering
+from errors_app.incidents import deciding, folding, orphans, recovering, tending
 from errors_app.models import ErrorRecord, Incident
 from errors_app.taxonomy import ErrorClass, HandlerError
 from executions_app import lifecycle
-from executions_app.audit import SYSTEM
+from executions_app.audit import SYSTEM, Actor
 from executions_app.ledger import Claimed
-from executions_app.models import Event, Execution
+from executions_app.models import AuditEntry, Event, Execution
 from scheduler_app import consequences, schedules
 from scheduler_app.beat import Metronome
 from scheduler_app.models import Schedule
@@ -138,3 +140,131 @@ def test_a_schedule_that_pauses_itself_says_what_failed_last(schedule: Schedule)
     assert schedule.pause_reason == (
         "paused by itself after 1 failures in a row; the last: permanent: no such page"
     )
+
+
+# A schedule that is gone
+
+
+def changed(incident: Incident) -> tuple[str, str, str]:
+    incident.refresh_from_db()
+    entry = AuditEntry.objects.get(action="incident.resolved", object_id=str(incident.id))
+    return incident.status, incident.note, entry.actor
+
+
+@pytest.mark.parametrize("decide", [None, deciding.acknowledge])
+def test_who_deletes_a_schedule_resolves_what_waited_for_its_success(
+    schedule: Schedule, owner: User, decide: Any
+) -> None:
+    fail(begin(schedule))
+    folding.fold()
+    incident = Incident.objects.get()
+    if decide:
+        decide(incident, actor=SYSTEM)
+
+    schedules.delete(schedule.id, actor=Actor.of(owner))
+
+    assert changed(incident) == ("resolved", "its schedule was deleted", owner.username)
+    assert incident.handled_by_id == owner.pk
+    assert incident.resolved_at is not None
+    event = Event.objects.get(type="incident:resolved")
+    assert (event.topic, event.data["status"]) == (f"incident:{incident.id}", "resolved")
+    assert event.data["note"] == "its schedule was deleted"
+
+
+def test_what_a_person_ignores_or_belongs_to_another_schedule_stays_as_it_is(
+    schedule: Schedule, owner: User
+) -> None:
+    fail(begin(schedule))
+    folding.fold()
+    ignored = deciding.ignore(Incident.objects.get(), actor=SYSTEM)
+    other = ScheduleFactory.create(owner=owner)
+    fail(begin(other))
+    folding.fold()
+
+    schedules.delete(schedule.id, actor=SYSTEM)
+
+    ignored.refresh_from_db()
+    assert ignored.status == "ignored"
+    assert Incident.objects.get(schedule_id=other.id).status == "open"
+
+
+def test_a_schedule_that_is_not_deleted_keeps_its_incidents(
+    schedule: Schedule, owner: User
+) -> None:
+    fail(begin(schedule))
+    folding.fold()
+    upstreams = {"upstreams": [str(schedule.id)], "mode": "any", "on": "end"}
+    words: dict[str, Any] = {"schedule_type": "", "schedule_config": {}}
+    ScheduleFactory.create(owner=owner, trigger_type="dependent", trigger_config=upstreams, **words)
+
+    with pytest.raises(schedules.Needed):
+        schedules.delete(schedule.id, actor=SYSTEM)
+
+    assert Incident.objects.get().status == "open"
+
+
+def test_many_schedules_that_are_deleted_at_once_leave_no_incident_open(
+    schedule: Schedule, owner: User, client: Client
+) -> None:
+    chosen = [schedule, ScheduleFactory.create(owner=owner)]
+    for one in chosen:
+        fail(begin(one))
+    folding.fold()
+    client.force_login(User.objects.create_superuser("root"))
+
+    client.post(
+        reverse("admin:scheduler_app_schedule_changelist"),
+        {
+            "action": "delete_selected",
+            "_selected_action": [str(one.id) for one in chosen],
+            "post": "yes",
+        },
+    )
+
+    assert not Schedule.objects.exists()
+    resolved = [changed(one) for one in Incident.objects.all()]
+    assert resolved == [("resolved", "its schedule was deleted", "root")] * 2
+
+
+@pytest.fixture
+def orphan(schedule: Schedule) -> Incident:
+    """What was running when its schedule was deleted failed afterwards, and is tried again."""
+    running = begin(schedule)
+    schedules.delete(schedule.id, actor=SYSTEM)
+    fail(running, ErrorClass.TRANSIENT)
+    folding.fold()
+    return Incident.objects.get()
+
+
+@pytest.fixture
+def first_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a beat that has just started."""
+    monkeypatch.setattr(orphans._Seldom, "again_at", 0.0)
+
+
+@pytest.mark.usefixtures("first_look")
+def test_what_fails_after_its_schedule_was_deleted_is_over_once_nothing_of_it_is_under_way(
+    orphan: Incident, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tending.tend_incidents()
+    orphan.refresh_from_db()
+    while_it_is_tried = orphan.status
+
+    Execution.objects.update(status="cancelled", completed_at=F("created_at"))
+    tending.tend_incidents()
+    orphan.refresh_from_db()
+    too_early = orphan.status
+    monkeypatch.setattr(orphans._Seldom, "again_at", 0.0)
+    tending.tend_incidents()
+
+    assert (while_it_is_tried, too_early) == ("open", "open")
+    assert changed(orphan) == ("resolved", orphans.NOTE, "system")
+
+
+@pytest.mark.usefixtures("first_look")
+def test_an_incident_whose_schedule_is_there_is_no_orphan(schedule: Schedule) -> None:
+    fail(begin(schedule))
+
+    tending.tend_incidents()
+
+    assert Incident.objects.get().status == "open"

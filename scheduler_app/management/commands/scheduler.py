@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
+from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Any
 
+from agents_app import cycle_times
+from agents_app.cycle_times import Times
 from config.env import env
 from executions_app import clock
 from executions_app.api.filters import held
@@ -21,7 +25,7 @@ from executions_app.commands import (
 )
 from executions_app.models import Execution, SystemState
 from executions_app.states import ACTIVE
-from executions_app.wording import moment
+from executions_app.wording import duration, moment
 from scheduler_app import consequences, dispatcher, holds, system
 from scheduler_app.commands import ScheduleCommand
 from scheduler_app.limiting import unique
@@ -77,4 +81,21 @@ class Command(ScheduleCommand):
             "held": held(Execution.objects.all(), "").count(),
         }
         last_tick = moment(state.scheduler_last_tick_at, now=now)
-        return Answer(document, facts({**document, "scheduler_last_tick_at": last_tick}))
+        times = cycle_times.ended_lately(now).times
+        return Answer(
+            {**document, "cycles": {name: asdict(one) for name, one in times.items()}},
+            facts({**document, "scheduler_last_tick_at": last_tick, **_words(times)}),
+        )
+
+
+def _words(times: Mapping[str, Times]) -> dict[str, str]:
+    """How long the cycles of the last hour took, a line per stage; none: no line."""
+    return {
+        f"last hour, {name}": f"count {one.count}, last {_length(one.last_ms)}, "
+        f"mean {_length(one.mean_ms)}, total {_length(one.total_ms)}"
+        for name, one in times.items()
+    }
+
+
+def _length(milliseconds: int) -> str:
+    return duration(timedelta(milliseconds=milliseconds))

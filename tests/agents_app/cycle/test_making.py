@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from agents_app.clients import llm_form
-from agents_app.cycle import begin, deciders, holder, making, rows, stages
+from agents_app.cycle import deciders, holder, making, rows
 from agents_app.cycle.keeping import Work
 from agents_app.models import Cycle, CycleStage, Tier
 from agents_app.models_cycles import Phase
@@ -21,27 +21,22 @@ from errors_app import history, recovery
 from errors_app.incidents import folding
 from errors_app.models import ErrorRecord, Incident
 from errors_app.taxonomy import ErrorClass, HandlerError
-from executions_app import lifecycle
 from executions_app.models import Event, Execution
 from tests.agents_app.agents import make_agent
 from tests.agents_app.asking import KEY, provider_at, provider_of
-from tests.agents_app.endpoints import registered
-from tests.factories import ExecutionFactory, UserFactory
+from tests.agents_app.cycle.made import GOAL, an_owner, begun, gone_on
 from tests.fakes.model_script import empty, fails, plan_of, plan_step, says_json
 from tests.fakes.model_server import ModelServer, model_server
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 TOOLS = ["now", "json_extract", "wait"]
-GOAL = "keep it warm"
 NOTHING_ASKED = Rendered(messages=(), template="", template_hash="", estimated_tokens=0)
 
 
 @pytest.fixture
 def owner() -> User:
-    user: User = UserFactory.create()
-    registered("http://127.0.0.1:9/alpha", owner=user, name="alpha")
-    return user
+    return an_owner()
 
 
 @pytest.fixture(scope="module")
@@ -57,26 +52,6 @@ def model(server: ModelServer) -> ModelServer:
     server.script.forget()
     server.on("plan", says_json(plan_of(1, name="alpha")))
     return server
-
-
-def begun(owner: User, **config: Any) -> Cycle:
-    words = {"goal": GOAL, "endpoints": ["alpha"], "agent": "one", **config}
-    snapshot = {
-        "name": "warm",
-        "task_type": "agent",
-        "task_config": words,
-        "timeout_ms": 60_000,
-        "retry_policy": {"max_retries": 0},
-    }
-    execution = ExecutionFactory.create(owner=owner, snapshot=snapshot)
-    (held,) = lifecycle.claim([execution.id], worker_id="a worker")
-    begin.begin(held, holder.config_of(held))
-    return Cycle.objects.get(execution_id=execution.id)
-
-
-def planned(cycle: Cycle) -> Cycle:
-    stages.run_stage(cycle.id)
-    return Cycle.objects.get(id=cycle.id)
 
 
 def work_of(cycle: Cycle) -> Work:
@@ -98,13 +73,13 @@ def test_a_model_of_no_use_leaves_an_error_record_and_the_cycle_goes_on(
     make_agent("one", provider=provider_of(model))
     model.on("plan", empty())
 
-    cycle = planned(begun(owner))
+    cycle = gone_on(begun(owner))
 
     assert (cycle.stage, cycle.tier) == (CycleStage.EXECUTE, Tier.DETERMINISTIC)
     (record,) = ErrorRecord.objects.filter(execution_id=cycle.execution_id)
     assert (record.exception_type, record.error_class) == ("MalformedResponseError", "malformed")
     told = record.context
-    assert (told["phase"], told["attempts"]) == ("plan", 2)  # it said the same twice
+    assert (told["phase"], told["attempts"]) == ("plan", 3)  # two repairs
     assert told["malformed_class"] == "repair_failed"
     assert told["refused_as"] == "empty_response"
     assert (record.attempt, record.recovery_status, record.severity) == (0, "resolved", "low")
@@ -147,7 +122,7 @@ def test_a_provider_that_does_not_answer_is_recorded_though_another_stands_in(
     first = provider_at("http://127.0.0.1:9/v1", name="first", fallback_provider=other)
     make_agent("one", provider=first)
 
-    cycle = planned(begun(owner))
+    cycle = gone_on(begun(owner))
 
     assert cycle.tier == Tier.OTHER_PROVIDER
     (record,) = ErrorRecord.objects.filter(execution_id=cycle.execution_id)
@@ -157,7 +132,7 @@ def test_a_provider_that_does_not_answer_is_recorded_though_another_stands_in(
 def test_that_nobody_has_set_up_a_model_is_no_error(owner: User) -> None:
     make_agent("one", provider=provider_at("", key=""))
 
-    cycle = planned(begun(owner))
+    cycle = gone_on(begun(owner))
 
     assert cycle.tier == Tier.DETERMINISTIC
     assert not ErrorRecord.objects.exists()
@@ -167,9 +142,9 @@ def test_what_a_cycle_got_over_is_an_incident_that_nobody_is_told_of(
     owner: User, model: ModelServer
 ) -> None:
     make_agent("one", provider=provider_of(model), max_concurrent=5)
-    model.on("plan", empty(), empty(), fails(401, "no"))
+    model.on("plan", empty(), empty(), empty(), fails(401, "no"))
     for _ in range(2):
-        planned(begun(owner))
+        gone_on(begun(owner))
 
     folding.fold()
 
@@ -199,7 +174,7 @@ def test_two_tasks_are_offered_two_sets_of_tools(owner: User, model: ModelServer
 
     offered = []
     for _ in range(2):
-        cycle = planned(begun(owner, analyse=True, tools=TOOLS))
+        cycle = gone_on(begun(owner, analyse=True, tools=TOOLS))
         offered.append([one["name"] for one in cycle.context["tools"]])
         assert cycle.analysis["required_tools"] == offered[-1]
 
@@ -218,7 +193,7 @@ def test_no_analysis_offers_a_tool_that_was_not_granted(owner: User, model: Mode
     call = plan_step("s1", "wait", target="tool")
     model.on("plan", says_json({**plan_of(1, name="alpha"), "steps": [call]}))
 
-    cycle = planned(begun(owner, analyse=True, tools=TOOLS))
+    cycle = gone_on(begun(owner, analyse=True, tools=TOOLS))
 
     assert [one["name"] for one in cycle.context["tools"]] == ["now"]
     assert cycle.tier == Tier.DETERMINISTIC
@@ -229,8 +204,8 @@ def test_without_an_analysis_all_granted_tools_are_offered_unless_the_goal_says_
 ) -> None:
     make_agent("one", provider=provider_of(model), tools=TOOLS, max_concurrent=5)
 
-    silent = planned(begun(owner, tools=TOOLS))
-    telling = planned(begun(owner, tools=TOOLS, goal="wait a second"))
+    silent = gone_on(begun(owner, tools=TOOLS))
+    telling = gone_on(begun(owner, tools=TOOLS, goal="wait a second"))
 
     assert [one["name"] for one in silent.context["tools"]] == TOOLS
     assert [one["name"] for one in telling.context["tools"]] == ["wait"]

@@ -153,11 +153,23 @@ def test_without_repairs_the_first_bad_answer_is_the_last_and_its_class_stays() 
     assert [one for _, one, _ in script.marks] == ["semantic_violation"]
 
 
-def test_a_model_that_repeats_itself_is_not_asked_again() -> None:
-    error, script = refused([GHOST, f" {GHOST}\n", GOOD], repairs=5)
+def test_a_model_that_repairs_nothing_is_shown_its_answer_once_more() -> None:
+    script = Script([GHOST, f" {GHOST}\n", GOOD])
 
-    assert len(script.asked) == 2
+    assert asked(script, repairs=5).repairs == 2
+
+
+def test_a_model_that_says_the_same_three_times_is_not_asked_again() -> None:
+    error, script = refused([GHOST, f" {GHOST}\n", GHOST, GOOD], repairs=5)
+
+    assert len(script.asked) == 3
     assert error.malformed_class == MalformedClass.REPAIR_FAILED
+
+
+def test_a_model_that_comes_back_to_an_answer_has_not_said_it_three_times_running() -> None:
+    script = Script([GHOST, GHOST, NO_JSON, GHOST, GOOD])
+
+    assert asked(script, repairs=5).repairs == 4
 
 
 def test_each_bad_answer_is_marked_with_the_class_of_its_own_layer_and_the_last_as_failed() -> None:
@@ -198,10 +210,10 @@ def test_the_error_reaches_the_error_record_with_class_phase_and_attempts() -> N
 
 
 def test_an_empty_answer_is_a_class_of_its_own_also_after_a_repair() -> None:
-    error, script = refused([empty_answer(), empty_answer()], repairs=2)
+    error, script = refused([empty_answer(), empty_answer(), empty_answer()], repairs=2)
 
     assert error.problems[0].malformed_class == MalformedClass.EMPTY_RESPONSE
-    assert len(script.marks) == 2
+    assert len(script.marks) == 3
 
 
 def test_a_repair_of_an_empty_answer_sends_no_empty_turn() -> None:
@@ -214,7 +226,7 @@ def test_a_repair_of_an_empty_answer_sends_no_empty_turn() -> None:
 
 
 def test_a_strict_schedule_takes_nothing_that_is_half_right() -> None:
-    refused([HALF_BAD, HALF_BAD], strict=True)
+    refused([HALF_BAD, HALF_BAD, HALF_BAD], strict=True)
 
 
 def test_where_it_is_not_strict_what_is_right_is_kept_once_repairs_have_failed() -> None:
