@@ -206,11 +206,15 @@ class Held:
         before = self._settled
         return settle(self.id, tokens=tokens - before.tokens, usd=usd - before.usd)
 
-    def another(self, tokens: int, usd: Decimal) -> None:
-        """Room for one more, once those before have used so much; raises BudgetSpent."""
+    def another(self, tokens: int, usd: Decimal) -> bool:
+        """Whether there is room for one more, once those before have used so much."""
         self.settle(tokens=tokens, usd=usd)
         self._settled = Used(tokens, usd)
-        self.id = self._reserve()
+        try:
+            self.id = self._reserve()
+        except BudgetSpent:
+            return False
+        return True
 
 
 @contextmanager

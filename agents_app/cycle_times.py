@@ -22,7 +22,7 @@ STATEMENT: Final = f"""
 WITH recent AS (
     SELECT id, status, tier, timings FROM cycles
     WHERE id >= %(since)s AND status NOT IN ('running', 'waiting')
-    ORDER BY id DESC LIMIT {MOST_COUNTED}
+    ORDER BY id DESC LIMIT %(most)s
 )
 SELECT 'tier', tier, status, count(*), NULL, NULL, NULL FROM recent GROUP BY tier, status
 UNION ALL
@@ -53,13 +53,12 @@ class Ended:
     times: Mapping[str, Times]
 
 
-def ended_lately(now: datetime) -> Ended:
-    """Of cycles that began within the last hour and have ended, the newest MOST_COUNTED."""
+def ended_lately(now: datetime, *, most: int = MOST_COUNTED) -> Ended:
+    """Of cycles that began within the last hour and have ended, the newest `most`."""
     numbers: dict[tuple[str, str], int] = {}
     times: dict[str, Times] = {}
-    for kind, name, status, count, mean, total, last in read(
-        STATEMENT, {"since": ids.floor(now - LATELY)}
-    ):
+    words = {"since": ids.floor(now - LATELY), "most": most}
+    for kind, name, status, count, mean, total, last in read(STATEMENT, words):
         if kind == "tier":
             numbers[name, status] = count
         else:

@@ -63,6 +63,7 @@ def give_up(slice_: Slice, *, worker: str) -> None:
         try:
             recovery.recover(one.claimed, StillRuns(one, worker=worker), rng=_random)
         except LostRace:
+            one.cut()
             slice_.forget(one)  # it ended, after all, or somebody has ended its lease
         except Exception as error:  # noqa: BLE001  other slices have to be looked after, too
             logger.warning("The end of #%s could not be stored yet: %s", one.claimed.number, error)

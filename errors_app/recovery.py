@@ -24,7 +24,7 @@ from errors_app.decision import Decision, GiveUp, RetryAt
 from errors_app.models import DeadLetter, ErrorRecord
 from errors_app.taxonomy import Classified, ErrorClass, JobExecutionError, Severity
 from errors_app.telling import told
-from executions_app import clock, events, ids, lifecycle, waiting
+from executions_app import clock, events, ids, lifecycle, steps, waiting
 from executions_app.audit import Actor
 from executions_app.ledger import Claimed
 from executions_app.models import Execution
@@ -84,7 +84,7 @@ def _fail(
     result: Callable[[], Mapping[str, object]],
 ) -> Decision:
     policy = _policy_of(held)
-    if failure.may_repeat is None and must_not_repeat(held):
+    if failure.may_repeat is None and (must_not_repeat(held) or _has_a_step_made_once(held)):
         failure = replace(failure, may_repeat=False)
     decided = decision.decide(
         failure,
@@ -103,6 +103,12 @@ def must_not_repeat(held: Claimed) -> bool:
     """Whether a person wrote `idempotent: false`: what may have begun is not begun again."""
     config = held.snapshot.get("task_config")
     return isinstance(config, dict) and config.get("idempotent") is False
+
+
+def _has_a_step_made_once(held: Claimed) -> bool:
+    """Whether a step of an agent may have been carried out that another attempt would repeat."""
+    is_agents = held.snapshot.get("task_type") == "agent"
+    return is_agents and bool(steps.may_have_happened(held.id))
 
 
 def _policy_of(held: Claimed) -> RetryPolicy:

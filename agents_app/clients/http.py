@@ -27,7 +27,7 @@ from agents_app.clients.addresses import AllowList
 from agents_app.clients.answers import Response as Response
 from agents_app.clients.answers import shown_headers, understood
 from agents_app.clients.failures import typed
-from agents_app.clients.outgoing import Outgoing, Query, checked_url, shown, target
+from agents_app.clients.outgoing import Outgoing, Query, checked_url, logged, shown, target
 from agents_app.clients.patience import Patience, patience
 from agents_app.clients.redirects import MOST_REDIRECTS, next_request
 from agents_app.clients.transport import PinnedConnections
@@ -240,7 +240,7 @@ def _note(request: Request, what: str, *, level: int, began: float) -> int:
         logger.log(
             level,
             "%s %s %s in %s ms (request %s)",
-            *(request.method, shown(request.url), what, elapsed_ms),
+            *(request.method, logged(request.url), what, elapsed_ms),
             request.headers.get("X-Request-ID", "-"),
         )
     return elapsed_ms

@@ -45,7 +45,7 @@ for _name in ("openai", "httpx2", "httpcore2"):
 
 
 def ask(question: Question) -> Answer:
-    """What the model says. Raises ModelError, and whatever `check` or `before_another` raises.
+    """What the model says. Raises ModelError, and whatever `check` raises.
 
     Connections lost, 429 and 5xx are tried again, at most twice and within the deadline, after the
     time that the provider asks for; a form that it does not take is replaced at once.
@@ -116,8 +116,11 @@ class _Conversation:
                 error.spent_tokens, error.spent_usd = self._spent_tokens, self._spent_usd
             if not self._goes_on(heard, error):
                 raise error
-            if spent.tokens:
-                self._question.before_another(self._spent_tokens, self._spent_usd)
+            has_room = not spent.tokens or self._question.before_another(
+                self._spent_tokens, self._spent_usd
+            )
+            if not has_room:
+                raise error
 
     def _goes_on(self, heard: Heard, error: Exception) -> bool:
         """Whether to ask again; waits until then. Raises what `check` raises."""

@@ -167,8 +167,11 @@ def known_mode(provider: Provider, *, now: datetime) -> ModelMode | None:
 
 
 def remember(question: Question, form: Form, *, base_url: str, now: datetime) -> None:
-    """Note what form was answered, where that is news."""
-    manners.learn(base_url, question.model, form.without)
+    """Note what form was answered, where that is news.
+
+    How long an answer may be depends on the prompt: the next one may have room for more.
+    """
+    manners.learn(base_url, question.model, form.without - {LONG_ANSWER})
     # Only a question with a schema tries the forms from the strictest on.
     if question.schema is None or known_mode(question.provider, now=now) is form.mode:
         return

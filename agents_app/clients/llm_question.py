@@ -42,8 +42,8 @@ def _never() -> None:
     pass
 
 
-def _as_often_as_it_takes(_tokens: int, _usd: Decimal) -> None:
-    pass
+def _as_often_as_it_takes(_tokens: int, _usd: Decimal) -> bool:
+    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class Question:
     `grounds`: what the answer will be checked against, to be kept with the call. `enough_tokens`:
     where a budget has no room for an answer of `max_tokens`, one of so few will do; 0: none will.
     `before_another` is called before a further request, if those before it have used anything, with
-    the tokens and US dollars of that; what it raises ends the call.
+    the tokens and US dollars of that; False: there is none.
     """
 
     provider: Provider
@@ -77,7 +77,7 @@ class Question:
     is_repair: bool = False
     grounds: Mapping[str, Any] | None = None
     check: Callable[[], None] = _never
-    before_another: Callable[[int, Decimal], None] = _as_often_as_it_takes
+    before_another: Callable[[int, Decimal], bool] = _as_often_as_it_takes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,9 @@ DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 MOST_TARGETS: Final = 512
 
 Query = tuple[tuple[str, tuple[str, ...]], ...]
+_KEY: Final = re.compile(
+    r"(?![0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$)(?=.*\d)(?=.*[A-Za-z])[\w:.~-]{20,}"
+)
 _UNENCODED: Final = re.compile(r"[\x00-\x20\x7f]")
 
 
@@ -72,6 +75,11 @@ def shown(url: str) -> str:
     """The URL without what may be secret in it: user, password, query."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def logged(url: str) -> str:
+    """The same for a log: without what looks like a key in its path, as webhooks have it."""
+    return "/".join("***" if _KEY.fullmatch(one) else one for one in shown(url).split("/"))
 
 
 @lru_cache(maxsize=MOST_TARGETS)

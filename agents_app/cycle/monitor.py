@@ -27,6 +27,7 @@ SELECT c.id, c.execution_id, c.schedule_id, c.owner_id, c.stage, agent.name AS a
     e.number, c.deadline, c.redriven, e.cancel_requested_at IS NOT NULL AS is_asked_to_stop,
     steps.done, steps.total,
     greatest(c.started_at, e.started_at, steps.seen_at,
+        c.deadline - (e.snapshot ->> 'timeout_ms')::float * interval '1 ms',
         c.stage_expires_at - %(lease)s * interval '1 second') AS seen_at
 FROM cycles c
 JOIN task_executions e ON e.id = c.execution_id AND e.status = 'running'

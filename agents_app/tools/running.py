@@ -212,13 +212,20 @@ class _Run:
             while not self._is_over.wait(max(0.0, min(SLICE_SECONDS, self._left))):
                 check()
                 self._check_time()
-        except BaseException:
+        except BaseException as error:
             self._is_left = True
             _left_behind.add(self._thread)
+            self._say_if_it_may_be_repeated(error)
             raise
         if self._error is not None:
+            self._say_if_it_may_be_repeated(self._error)
             raise _failure(self._tool, self._error)
         return self._output
+
+    def _say_if_it_may_be_repeated(self, error: BaseException) -> None:
+        """Of what was cut off in the middle by the time limit of its execution."""
+        if isinstance(error, DeadlineExceeded) and error.may_repeat is None:
+            error.may_repeat = self._tool.side_effect is SideEffect.READ
 
     @property
     def _left(self) -> float:

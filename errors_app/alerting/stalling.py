@@ -14,11 +14,13 @@ from errors_app.alerting.kinds import StalledExecution
 # belong to the app above, so they are read by SQL. What is a sign of life, and that two leases
 # without one are too many, says `agents_app.cycle.monitor`: change both, a test compares them.
 # One that waits for an agent owes nobody a sign, and its time limit has not begun: both are null.
+# When it got one is told by its deadline.
 # What an earlier attempt has left of a cycle says nothing: the token is another one then.
 CYCLE: Final = """
 SELECT c.stage, CASE WHEN c.stage <> 'wait' THEN c.deadline END AS deadline,
     CASE WHEN c.stage <> 'wait' THEN greatest(
-        c.started_at, e.started_at, c.stage_expires_at - %(lease)s * interval '1 second', (
+        c.started_at, e.started_at, c.deadline - e.timeout_ms * interval '1 ms',
+        c.stage_expires_at - %(lease)s * interval '1 second', (
             SELECT max(greatest(s.created_at, s.started_at, s.completed_at,
                 s.lease_expires_at - %(lease)s * interval '1 second'))
             FROM execution_steps s WHERE s.execution_id = e.id
@@ -72,6 +74,10 @@ FROM (
     ) AS newest WHERE status = 'completed'
 ) AS usual
 WHERE usual.number >= %(runs)s AND r.took > 1000 AND r.took > %(factor)s * usual.p95
+    AND NOT EXISTS (
+        SELECT FROM cycles c
+        WHERE c.execution_id = r.id AND c.status = 'running' AND c.stage = 'wait'
+    )
 ORDER BY r.id LIMIT {most}
 """
 

@@ -45,7 +45,7 @@ RUNNING: Final = """(SELECT {columns} FROM task_executions
 # Each is asked about in a row of the app above: executions have no index of those that wait.
 WAITING: Final = """(SELECT {columns} FROM task_executions
     WHERE status = 'waiting' AND {scope} AND id = ANY(ARRAY(
-        SELECT execution_id FROM plan_approvals WHERE status = 'waiting'
+        SELECT execution_id FROM plan_approvals WHERE status = 'waiting' AND {scope}
         ORDER BY execution_id LIMIT 2000
     )))"""
 # What fires already, however many others wait for longer.

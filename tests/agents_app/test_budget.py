@@ -315,13 +315,12 @@ def test_whatever_breaks_off_no_request_exceeds_the_limit(
     asked = question(provider_of(server), max_tokens=1_000)
     limit = _cycle(int(llm.most_tokens(asked) * room_for), usd="1000")
 
-    with pytest.raises((BudgetSpent, llm.ModelError)) as caught:
+    with pytest.raises(llm.ModelError):  # what broke off is what is the matter
         budget.asking([limit])(asked)
 
     rows = list(ModelCall.objects.all())
     spent = sum(one.prompt_tokens + one.completion_tokens for one in rows)
     assert len(rows) == requests
-    assert isinstance(caught.value, BudgetSpent) is (requests < llm.MOST_RETRIES + 1)
     assert _used(limit).tokens == spent <= (limit.tokens or 0)
     assert _used(limit).usd == sum(one.cost_usd for one in rows) > 0
     assert not Reservation.objects.filter(settled_at=None).exists()

@@ -214,6 +214,19 @@ def test_an_answer_that_is_no_success_is_one_line_by_default(
     assert "hunter2" not in line
 
 
+def test_a_key_in_a_path_is_no_part_of_the_line(
+    door: http.Door, httpserver: HTTPServer, told: Callable[[], list[str]]
+) -> None:
+    run = "019a1b2c-3d4e-7f50-8a6b-9c0d1e2f3a4b"
+    path = f"/services/T012/bot99:{'aB3' * 8}/runs/{run}/order-of-the-day"
+    httpserver.expect_request(path).respond_with_data(status=404)
+
+    fail(door, httpserver.url_for(path))
+
+    (line,) = told()
+    assert f"/services/T012/***/runs/{run}/order-of-the-day answered 404" in line
+
+
 def test_a_redirect_that_is_not_followed_is_no_failure(
     door: http.Door, httpserver: HTTPServer, told: Callable[[], list[str]]
 ) -> None:

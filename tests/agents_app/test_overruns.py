@@ -96,7 +96,7 @@ def test_what_runs_on_in_a_thread_is_given_up_and_its_dead_letter_says_where_it_
     assert repr(thread.name) in letter.message
     assert repr(runner.worker_id()) in letter.message
     assert "may still run" in ErrorRecord.objects.get().context["given_up"]
-    assert Scripted.told_to_cancel.is_set()
+    assert Scripted.told_to_cancel.wait(PATIENCE_SECONDS)  # the heartbeat may have been first
     assert id_ not in heartbeat._held()
 
 
@@ -141,10 +141,10 @@ def test_while_postgresql_is_away_it_is_kept_and_given_up_afterwards(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     id_, _ = deaf
-    overrun_by(id_, GIVEN_UP_SECONDS)
     with caplog.at_level(logging.WARNING), monkeypatch.context() as away:
         connection.close()
         away.setitem(connection.settings_dict, "NAME", "nowhere")
+        overrun_by(id_, GIVEN_UP_SECONDS)
         heartbeat._relieve()
         connection.close()
     assert "could not be stored yet" in caplog.text

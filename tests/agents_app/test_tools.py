@@ -24,7 +24,7 @@ from agents_app.tools.base import (
     ToolUnknown,
 )
 from config.env import env
-from errors_app.taxonomy import Cancelled, ErrorClass, HandlerError
+from errors_app.taxonomy import Cancelled, DeadlineExceeded, ErrorClass, HandlerError
 from executions_app import clock, ids
 from executions_app.models import Execution, Step
 from executions_app.states import ExecutionStatus, StepStatus
@@ -141,6 +141,33 @@ def test_a_tool_that_hangs_is_left_in_time_and_hears_of_it(made: Made) -> None:
 
     assert heard.wait(20)
     assert caught.value.error_class is ErrorClass.TIMEOUT
+
+
+@pytest.mark.parametrize("is_deaf", [True, False])
+@pytest.mark.parametrize("side_effect", list(SideEffect))
+def test_a_tool_that_is_cut_off_by_the_time_limit_says_if_it_may_be_run_again(
+    made: Made, side_effect: SideEffect, is_deaf: bool
+) -> None:
+    is_over = threading.Event()
+
+    began = iter([True])  # it is asked once before the tool begins
+
+    def check() -> None:
+        if not next(began, False):
+            raise DeadlineExceeded("the time limit of the execution has passed")
+
+    def act(_: Mapping[str, Any], context: ToolContext) -> JsonValue:
+        if not is_deaf:
+            context.check()
+        is_over.wait(20)
+        return {}
+
+    made("act", act, side_effect=side_effect, retries=0)
+    with pytest.raises(DeadlineExceeded) as caught:
+        tools.run("act", {}, _context(check=check))
+
+    assert caught.value.may_repeat is (side_effect is SideEffect.READ)
+    is_over.set()
 
 
 def test_a_tool_that_hears_nothing_is_left_behind_and_too_many_are_refused(

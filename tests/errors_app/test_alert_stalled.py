@@ -16,7 +16,7 @@ from executions_app import clock, ids
 from executions_app.models import Execution, Step
 from executions_app.states import ExecutionStatus
 from tests.agents_app.agents import make_cycle
-from tests.errors_app.watched import execution, firing, look, looks, rule
+from tests.errors_app.watched import ended, execution, firing, look, looks, rule, schedule
 
 pytestmark = pytest.mark.django_db
 LEASE = timedelta(seconds=env.lease_seconds)
@@ -53,8 +53,9 @@ def step(of: Execution, **changes: Any) -> Step:
     return Step.objects.create(id=ids.new(clock.now()), execution_id=of.id, **words)
 
 
-def found(**parameters: Any) -> list[str]:
-    return [one.key for one in look(rule("stalled_execution", parameters=parameters))]
+def found(name: str = "a rule", **parameters: Any) -> list[str]:
+    watched = rule("stalled_execution", name=name, parameters=parameters)
+    return [one.key for one in look(watched)]
 
 
 def key(of: Execution) -> str:
@@ -75,6 +76,27 @@ def test_a_cycle_that_waits_for_an_agent_is_not_stalled_and_its_time_limit_has_n
     handed_over(since=timedelta(hours=3), stage=CycleStage.WAIT, deadline=long_over)
 
     assert found() == []
+
+
+def test_a_cycle_that_has_just_got_its_agent_has_given_a_sign_of_life() -> None:
+    now = clock.now()
+    one = handed_over(since=timedelta(hours=3), tier="model", deadline=now + timedelta(hours=1))
+
+    assert found() == []
+    assert monitor.stalled(now) == []
+    Cycle.objects.filter(execution_id=one.id).update(deadline=now + timedelta(minutes=50))
+    assert found(name="later") == [key(one)]
+
+
+def test_the_time_that_a_cycle_waits_for_an_agent_is_not_unusual() -> None:
+    of = schedule()
+    ended("completed", schedule_id=of.id, number=20, minutes=1)  # each took a second
+    waiting = handed_over(since=timedelta(minutes=10), stage=CycleStage.WAIT)
+    Execution.objects.filter(id=waiting.id).update(schedule_id=of.id)
+
+    assert found(p95_factor=3) == []
+    Cycle.objects.filter(execution_id=waiting.id).update(stage=CycleStage.PLAN)
+    assert found(name="later", p95_factor=3) == [key(waiting)]
 
 
 def test_a_cycle_without_a_sign_of_life_is_stalled_until_it_gives_one() -> None:

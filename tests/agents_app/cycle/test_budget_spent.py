@@ -11,7 +11,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from agents_app.clients import llm, llm_form
-from agents_app.models import Cycle, CycleStatus, Reservation, Tier
+from agents_app.models import Cycle, CycleStatus, Provider, Reservation, Tier
 from executions_app import ids
 from executions_app.models import Step
 from tests.agents_app.agents import make_agent
@@ -144,7 +144,8 @@ def test_a_model_whose_answers_break_off_is_not_asked_beyond_the_budget(
     cycle = gone_on(begun(owner, budget={"tokens_per_cycle": 4_200}))
 
     assert model.count("plan") == 1
-    assert (cycle.tier, cycle.trouble) == (Tier.DETERMINISTIC, "budget_spent")
+    assert (cycle.tier, cycle.trouble) == (Tier.DETERMINISTIC, "down")
+    assert Provider.objects.get().failures_in_row == 1
     used = sum(Reservation.objects.values_list("tokens", flat=True))
     assert used == cycle.prompt_tokens + cycle.completion_tokens <= 4_200
 

@@ -26,7 +26,12 @@ def working(*, ago: timedelta, **changes: Any) -> Cycle:
     at = clock.now() - ago
     execution = ExecutionFactory.create(status=ExecutionStatus.RUNNING)
     Execution.objects.filter(id=execution.id).update(started_at=at)
-    words = {"stage": CycleStage.EXECUTE, "started_at": at, "execution_id": execution.id}
+    words = {
+        "stage": CycleStage.EXECUTE,
+        "started_at": at,
+        "execution_id": execution.id,
+        "deadline": at + timedelta(milliseconds=execution.snapshot["timeout_ms"]),
+    }
     return make_cycle(**{**words, **changes})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from datetime import timedelta
 from uuid import uuid4
@@ -10,7 +11,7 @@ import pytest
 
 from agents_app.cycle import ending, rows, stages, watchdog
 from agents_app.models import Cycle, CycleStage, CycleStatus
-from errors_app import handling
+from errors_app import handling, rescuer
 from errors_app.models import DeadLetter, ErrorRecord
 from errors_app.taxonomy import ErrorClass, HandlerError
 from executions_app import clock
@@ -70,6 +71,30 @@ def loses_its_workers(cycle: Cycle) -> None:
 
 def meets_a_defect(cycle: Cycle) -> None:
     ending.fail(cycle, RuntimeError("a defect"))
+
+
+def is_released(cycle: Cycle) -> None:
+    """Somebody ends the lease by hand."""
+    rescuer.release(cycle.execution_id, actor=SYSTEM, rng=random.Random(1))
+
+
+def test_a_lease_that_is_ended_by_hand_does_not_make_it_again_either() -> None:
+    cycle = tried(may_repeat=False)
+
+    is_released(cycle)
+
+    assert execution_of(cycle).status == ExecutionStatus.FAILED
+    assert DeadLetter.objects.get(execution_id=cycle.execution_id).error_class == "lost"
+
+
+def test_a_lease_that_is_ended_by_hand_is_followed_by_another_attempt_where_nothing_happened() -> (
+    None
+):
+    cycle = tried(may_repeat=True)
+
+    is_released(cycle)
+
+    assert execution_of(cycle).status == ExecutionStatus.PENDING
 
 
 ENDS = pytest.mark.parametrize(
