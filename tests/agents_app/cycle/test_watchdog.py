@@ -259,8 +259,11 @@ def test_a_stage_that_is_renewed_while_somebody_looks_is_left_to_its_holder() ->
 def test_a_cycle_that_was_silent_for_long_is_told_of_by_who_looks_at_it() -> None:
     cycle = begun(queued())
     at = clock.now() - LONG_AGO
-    due(cycle, started_at=at)
-    Execution.objects.filter(id=cycle.execution_id).update(started_at=at)
+    due(cycle, started_at=at, deadline=at + 2 * LONG_AGO)
+    execution = Execution.objects.get(id=cycle.execution_id)
+    execution.snapshot["timeout_ms"] = 2 * LONG_AGO // timedelta(milliseconds=1)
+    execution.started_at = at
+    execution.save()
     begun(queued())
 
     watchdog.look()
