@@ -30,15 +30,17 @@ from executions_app.models import Event
 from executions_app.states import RecoveryStatus
 from tests.agents_app.context import TestContext
 from tests.agents_app.scripted import Queue, stored
-from tests.errors_app.breaking import SLOW, a_process, until
+from tests.errors_app.breaking import SLOW, a_process, tell_nothing_more, until
 
 
 @pytest.fixture(autouse=True)
-def forgotten(httpserver: HTTPServer) -> None:
-    """All tests talk to one server, whose breakers would remember the last one."""
+def forgotten(httpserver: HTTPServer) -> Iterator[None]:
+    """All tests talk to one server, whose breakers would remember the last one, or hear of it."""
     hosts = [f"localhost:{httpserver.port}", f"127.0.0.1:{httpserver.port}", "127.0.0.1:1"]
     keys = [f"{PREFIX}http://{host}" for host in hosts]
     redis_store.client().delete(*keys, f"{PREFIX}endpoint:a")
+    yield
+    tell_nothing_more()
 
 
 @pytest.fixture

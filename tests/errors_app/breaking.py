@@ -71,6 +71,9 @@ def redis_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     redis_store.client.cache_clear()
 
 
+_made: list[Breakers] = []
+
+
 def endpoint() -> str:
     """A key that no other test has."""
     return f"http://{uuid4().hex}.test:80"
@@ -78,7 +81,17 @@ def endpoint() -> str:
 
 def a_process(rules: Rules = SLOW, recorder: Recorder | None = None) -> Breakers:
     """The breakers of one more process, as far as they are concerned."""
-    return Breakers(Store(redis_store.client(), rules), rules, recorder or Listening())
+    made = Breakers(Store(redis_store.client(), rules), rules, recorder or Listening())
+    _made.append(made)
+    return made
+
+
+def tell_nothing_more() -> None:
+    """What processes have noted so far is not told any more, when the next test has begun."""
+    while _made:
+        for view in _made.pop()._views.values():
+            with view.asking:  # nobody is telling it just now
+                view.outcomes.clear()
 
 
 def fail(breakers: Breakers, key: str, *, times: int = 1) -> None:
