@@ -122,6 +122,28 @@ def existing(table: Table) -> list[str]:
         return sorted(row[0] for row in cursor.fetchall())
 
 
+def make_index(table: Table, name: str, *, suffix: str, what: str) -> None:
+    """Outside of transactions: an index of all partitions, while nobody waits for it.
+
+    That of a partitioned table cannot be made concurrently, but those of its partitions can, and
+    the table's own takes them over. What an attempt that broke off has left is not valid, and goes.
+    `what`: columns and condition; `suffix`: of the names in the partitions.
+    """
+    broken = """
+        SELECT EXISTS (
+            SELECT FROM pg_index WHERE indexrelid = to_regclass(%s) AND NOT indisvalid
+        )
+    """
+    with connection.cursor() as cursor:
+        for partition in existing(table):
+            own = f"{partition}_{suffix}"
+            cursor.execute(broken, [own])
+            if cursor.fetchone()[0]:
+                cursor.execute(f"DROP INDEX CONCURRENTLY {own}")
+            cursor.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {own} ON {partition} {what}")
+        cursor.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {table.name} {what}")
+
+
 def ended(table: Table, *, before: datetime) -> list[Partition]:
     """The table's partitions whose months ended at or before an instant, the oldest first."""
     monthly = re.compile(rf"{table.name}_(\d{{4}})_(\d{{2}})")

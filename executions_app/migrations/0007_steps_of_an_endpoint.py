@@ -12,22 +12,10 @@ NAME = "step_of_endpoint"
 WHAT = """
 ((config -> 'endpoint' ->> 'id'), id) WHERE status IN ('completed', 'failed')
 """
-BROKEN = """
-SELECT EXISTS (
-    SELECT FROM pg_index WHERE indexrelid = to_regclass(%s) AND NOT indisvalid
-)
-"""
 
 
 def make(_apps: object, _schema_editor: object) -> None:
-    with connection.cursor() as cursor:
-        for partition in partitions.existing(partitions.STEPS):
-            name = f"{partition}_of_endpoint"
-            cursor.execute(BROKEN, [name])
-            if cursor.fetchone()[0]:
-                cursor.execute(f"DROP INDEX CONCURRENTLY {name}")
-            cursor.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON {partition} {WHAT}")
-        cursor.execute(f"CREATE INDEX IF NOT EXISTS {NAME} ON {partitions.STEPS.name} {WHAT}")
+    partitions.make_index(partitions.STEPS, NAME, suffix="of_endpoint", what=WHAT)
 
 
 def remove(_apps: object, _schema_editor: object) -> None:

@@ -10,23 +10,10 @@ from executions_app import partitions
 
 NAME = "execution_queued_sent"
 WHAT = "(published_at, queue) WHERE status = 'queued'"
-BROKEN = """
-SELECT EXISTS (
-    SELECT FROM pg_index WHERE indexrelid = to_regclass(%s) AND NOT indisvalid
-)
-"""
 
 
 def make(_apps: object, _schema_editor: object) -> None:
-    table = partitions.EXECUTIONS
-    with connection.cursor() as cursor:
-        for partition in partitions.existing(table):
-            name = f"{partition}_queued_sent"
-            cursor.execute(BROKEN, [name])
-            if cursor.fetchone()[0]:
-                cursor.execute(f"DROP INDEX CONCURRENTLY {name}")
-            cursor.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON {partition} {WHAT}")
-        cursor.execute(f"CREATE INDEX IF NOT EXISTS {NAME} ON {table.name} {WHAT}")
+    partitions.make_index(partitions.EXECUTIONS, NAME, suffix="queued_sent", what=WHAT)
 
 
 def remove(_apps: object, _schema_editor: object) -> None:

@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 
 from config.env import env
 from errors_app import rescuer
-from executions_app import clock, lifecycle
+from executions_app import lifecycle
 from executions_app.models import Execution
 from scheduler_app import rescues
 from scheduler_app.beat import AFTER_TROUBLE_SECONDS, Metronome
@@ -23,19 +23,25 @@ SECOND = timedelta(seconds=1)
 LONG_SECONDS = 2 * rescues.FEW_SECONDS
 
 
+def after_losing(number: int, make_schedule: MakeSchedule) -> Metronome:
+    """A beat whose rescuer is due, and so many executions whose worker is gone."""
+    for nth in range(number):
+        make_schedule(f"job {nth}", late_by=SECOND)
+    metronome = Metronome()
+    metronome.beat()
+    queued = list(Execution.objects.values_list("id", flat=True))
+    assert len(lifecycle.claim(queued, worker_id="worker-1")) == number
+    Execution.objects.update(lease_expires_at=Now() - SECOND, slice_size=1)
+    metronome._rescues.due_at = float("-inf")
+    return metronome
+
+
 @pytest.mark.django_db(transaction=True)
 def test_after_a_full_page_of_lost_executions_the_beat_goes_on_without_a_rest(
     make_schedule: MakeSchedule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rescuer, "PAGE", 2)
-    for number in range(5):
-        make_schedule(f"job {number}", late_by=SECOND)
-    metronome = Metronome()
-    metronome.beat()
-    queued = list(Execution.objects.values_list("id", flat=True))
-    assert len(lifecycle.claim(queued, worker_id="worker-1")) == 5
-    Execution.objects.update(lease_expires_at=Now() - SECOND, slice_size=1)
-    metronome._rescues.due_at = float("-inf")
+    metronome = after_losing(5, make_schedule)
 
     rounds = [(metronome.beat(), running()) for _ in range(3)]
 
@@ -52,13 +58,7 @@ def test_what_becomes_due_while_there_are_more_pages_is_dispatched_between_them(
     make_schedule: MakeSchedule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rescuer, "PAGE", 1)
-    for number in range(3):
-        make_schedule(f"job {number}", late_by=SECOND)
-    metronome = Metronome()
-    metronome.beat()
-    lifecycle.claim(list(Execution.objects.values_list("id", flat=True)), worker_id="worker-1")
-    Execution.objects.update(lease_expires_at=Now() - SECOND, slice_size=1)
-    metronome._rescues.due_at = float("-inf")
+    metronome = after_losing(3, make_schedule)
     metronome.beat()
     new = make_schedule("a new one", late_by=SECOND)
 
@@ -72,12 +72,7 @@ def test_what_becomes_due_while_there_are_more_pages_is_dispatched_between_them(
 def test_a_lost_connection_postpones_no_rescue(
     make_schedule: MakeSchedule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_schedule(late_by=SECOND)
-    metronome = Metronome()
-    metronome.beat()
-    lifecycle.claim([Execution.objects.get().id], worker_id="worker-1")
-    Execution.objects.update(lease_expires_at=clock.now() - SECOND)
-    metronome._rescues.due_at = float("-inf")
+    metronome = after_losing(1, make_schedule)
     with monkeypatch.context() as away:
         connection.close()
         away.setitem(connection.settings_dict, "NAME", "nowhere")
