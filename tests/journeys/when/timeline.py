@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from config.env import env
 from executions_app.models import Execution
 from scheduler_app.models import Schedule
 from tests import terminal
@@ -26,7 +27,8 @@ ZONE = "Asia/Kathmandu"
 LAST = 5
 TO_SET_UP = 3 * SECOND  # where it takes longer, it is done again with twice the time it took
 MOST_TRIES = 4
-PREPARED = 0.3 * SECOND  # so long before its instant a fire may have been written down
+# So long before its instant a fire may have been written down.
+PREPARED = timedelta(milliseconds=env.scheduler_ahead_ms)
 PAUSED_FOR = 7 * SECOND  # until the beats are back: nothing waits for its end alone
 UNIQUE_FOR_MS = 2500
 SLOW = 1.4 * SECOND
