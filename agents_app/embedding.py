@@ -119,7 +119,7 @@ def _asked(question: Question, access: Access) -> tuple[list[list[float]], Spent
 
 
 def _exchange(question: Question, call: ModelPatience, access: Access, heard: Heard) -> Any:
-    transport = Transport(call, headers=access.headers)
+    transport = Transport(call, headers={**access.headers, **question.headers})
     body = {"model": question.model, "input": [one.content for one in question.messages]}
     with httpx2.Client(transport=transport, trust_env=False, follow_redirects=False) as http:
         response = http.post(f"{access.base_url.rstrip('/')}/embeddings", json=body)

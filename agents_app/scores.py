@@ -14,6 +14,7 @@ from uuid import UUID
 from django.db import connection
 
 from agents_app.models import Agent
+from agents_app.planning.fallback_timing import BUDGET
 
 LATEST: Final = 50
 DECIDED: Final = ("adopted", "reverted", "refused", "superseded")
@@ -30,7 +31,7 @@ WITH latest AS MATERIALIZED (
     ) AS c
 ), decided AS (
     SELECT l.agent_id, d.status, after.status AS run, after.outcome
-    FROM latest l JOIN schedule_decisions d ON d.id = l.decision_id
+    FROM latest l JOIN schedule_decisions d ON d.id = l.decision_id AND d.source <> '{BUDGET}'
     LEFT JOIN LATERAL (
         SELECT e.status, e.outcome FROM task_executions e
         WHERE d.status = 'adopted' AND e.schedule_id = d.schedule_id AND e.id > d.id

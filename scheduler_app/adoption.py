@@ -2,7 +2,8 @@
 
 A cycle leaves its advice in its own row. A beat takes it here, and makes one decision of it. What
 it acts on is what the schedule allows (`autonomy`): nothing, a proposal to a person, or the next
-run itself. The baseline rule stays what it is: when the AI says nothing, nothing is missing.
+run itself. The baseline rule stays what it is: when the AI says nothing, nothing is missing. What
+a person has said of a spent budget comes the same way, and is followed at once.
 
 A new next run is no edit and leaves the version alone; a pause is one, as if a person had paused
 the schedule.
@@ -34,7 +35,7 @@ from scheduler_app import (
     adoption_weighing,
 )
 from scheduler_app.adoption_advice import Autonomy
-from scheduler_app.adoption_moves import AI
+from scheduler_app.adoption_moves import AI, BUDGET
 from scheduler_app.adoption_moves import expire as expire
 from scheduler_app.adoption_moves import reject as reject
 from scheduler_app.clamping import Refused, as_text
@@ -216,18 +217,24 @@ def _settle(decision: ScheduleDecision, schedule: Schedule | None, *, now: datet
     decision.notes = [one.as_json() for one in left.notes]
     if _has_fired_later(decision, left.at, schedule):
         _close(decision, DecisionStatus.SUPERSEDED, FIRED_LATER, now)
-    if decision.status == DecisionStatus.PROPOSED and decision.autonomy == Autonomy.AUTO:
+    is_asked = decision.autonomy != Autonomy.AUTO and not adoption_advice.is_of_a_budget(decision)
+    if decision.status == DecisionStatus.PROPOSED and not is_asked:
         _adopt_by_itself(decision, schedule, now=now)
 
 
 def _adopt_by_itself(decision: ScheduleDecision, schedule: Schedule, *, now: datetime) -> None:
     try:
-        adoption_effects.carry_out(decision, schedule, actor=AI, now=now)
+        with transaction.atomic():
+            adoption_effects.carry_out(decision, schedule, actor=_actor(decision), now=now)
     except InvalidDefinition as error:  # nothing was written: it would never run again
         schedule.refresh_from_db()
         _close(decision, DecisionStatus.REFUSED, str(error), now)
     else:
         decision.status, decision.decided_at = DecisionStatus.ADOPTED, now
+
+
+def _actor(decision: ScheduleDecision) -> Actor:
+    return BUDGET if adoption_advice.is_of_a_budget(decision) else AI
 
 
 def _close(decision: ScheduleDecision, status: DecisionStatus, refusal: str, now: datetime) -> None:

@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from agents_app.models import Cycle
+from agents_app.planning.fallback_timing import BUDGET
 from executions_app import ids
 from executions_app.scrub import storable_without_secrets
 from executions_app.states import DecisionStatus
@@ -148,6 +149,11 @@ def read(decision: ScheduleDecision) -> Proposed:
     return Proposed.model_validate(decision.proposed)
 
 
+def is_of_a_budget(decision: ScheduleDecision) -> bool:
+    """True of what a person has said of a spent budget: no AI decides it, no autonomy stops it."""
+    return decision.source == BUDGET
+
+
 def shown(decision: ScheduleDecision) -> datetime:
     """The instant that the limits have left of it, and that people are shown."""
     return datetime.fromisoformat(decision.clamped[name_of_instant(decision)])
@@ -181,7 +187,7 @@ def _fill(
         proposed[key] = as_text(value) if isinstance(value, datetime) else value
     decision.proposed = proposed
     is_for_nobody = advised.autonomy in {Autonomy.OFF, Autonomy.SHADOW}
-    if is_for_nobody or advice.action is DecisionKind.KEEP:
+    if (is_for_nobody and not is_of_a_budget(decision)) or advice.action is DecisionKind.KEEP:
         decision.status = DecisionStatus.RECORDED
 
 

@@ -46,7 +46,8 @@ def carry_out(
     }
     shown = adoption_advice.shown(decision)
     if decision.kind == DecisionKind.PAUSE:
-        reason = f"paused by the AI: {decision.reason}"[:LONGEST_PAUSE_REASON]
+        whose = "budget" if adoption_advice.is_of_a_budget(decision) else "AI"
+        reason = f"paused by the {whose}: {decision.reason}"[:LONGEST_PAUSE_REASON]
         _pause(schedule, {"paused_until": shown, "pause_reason": reason}, actor)
         at = schedule.next_run_at
         decision.clamped = {**decision.clamped, "next_run_at": at and as_text(at)}

@@ -20,10 +20,11 @@ from executions_app.states import DecisionStatus, LostRace, check
 from scheduler_app.models import ScheduleDecision
 
 AI: Final = Actor("AI")
+BUDGET: Final = Actor("budget")
 MOST_AT_ONCE: Final = 200
 OBJECT: Final = "decision"
 EXPIRED: Final = "nobody answered in time"
-FOLLOWED: Final = "a later decision of the AI took its place"
+FOLLOWED: Final = "a later decision took its place"
 
 
 def insert(decision: ScheduleDecision) -> None:

@@ -6,6 +6,7 @@ written here.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from executions_app.wording import iso
@@ -32,7 +33,8 @@ def outdated(decision: ScheduleDecision, schedule: Schedule | None, *, now: date
 
 def _moved(decision: ScheduleDecision, schedule: Schedule, now: datetime) -> str:
     seen, is_at = decision.seen_next_run_at, schedule.next_run_at
-    if is_at != seen:
+    # Whichever run is the next, a spent budget lets it wait.
+    if is_at != seen and not adoption_advice.is_of_a_budget(decision):
         words = [iso(one) if one else "none" for one in (seen, is_at)]
         return f"the next run has moved: the AI saw {words[0]}, it is at {words[1]}"
     if is_at is not None and is_at <= now:
@@ -55,6 +57,8 @@ def within_limits(
         ends_at=schedule.end_at,
         quota_from=quota.open_from(schedule, now=now),
     )
+    if adoption_advice.is_of_a_budget(decision):  # how far an AI may go is no limit of it
+        limits = replace(limits, max_interval=clamping.LONGEST_PAUSE)
     if decision.kind == DecisionKind.PAUSE:
         return clamping.pause(wanted, limits)
     if schedule.trigger_type != TriggerType.TIME_BASED or schedule.next_run_at is None:

@@ -31,7 +31,9 @@ class ScheduleDecision(models.Model):
     owner_id = models.IntegerField()
     execution_id = models.UUIDField(null=True)
     cycle_id = models.UUIDField(null=True)
-    source = models.TextField(help_text="model, fallback:adaptive, fallback:interval, last_good")
+    source = models.TextField(
+        help_text="model, fallback:adaptive, fallback:interval, last_good, budget"
+    )
     kind = models.TextField()
     autonomy = models.TextField(help_text="of the schedule when this was proposed")
     proposed = models.JSONField(default=dict)

@@ -1,5 +1,7 @@
 """Where the next run of a schedule comes from: its rule, or a decision of the AI that is in force.
 
+That a spent budget has put it off is no decision of an AI: the rule says when it goes on.
+
 Nothing of this stands on the schedule. It is asked for where a person looks, and only of schedules
 that an AI works for.
 """
@@ -12,6 +14,7 @@ from uuid import UUID
 
 from django.db import connection
 
+from agents_app.planning.fallback_timing import BUDGET
 from scheduler_app.clamping import as_text
 from scheduler_app.models import Schedule
 
@@ -21,10 +24,11 @@ NEWEST: Final = 100
 IN_FORCE: Final = f"""
 SELECT s.id, found.id FROM unnest(%s::uuid[], %s::text[]) AS s(id, next_run_at)
 CROSS JOIN LATERAL (
-    SELECT d.id, d.status, d.clamped FROM schedule_decisions d
+    SELECT d.id, d.status, d.clamped, d.source FROM schedule_decisions d
     WHERE d.schedule_id = s.id ORDER BY d.id DESC LIMIT {NEWEST}
 ) AS found
-WHERE found.status = 'adopted' AND found.clamped->>'next_run_at' = s.next_run_at
+WHERE found.status = 'adopted' AND found.source <> '{BUDGET}'
+    AND found.clamped->>'next_run_at' = s.next_run_at
 ORDER BY found.id
 """  # noqa: S608  composed of constants of this module only
 

@@ -14,6 +14,7 @@ from agents_app.models_cycles import Phase
 CHARACTERS_PER_TOKEN: Final = 4
 TOKENS_PER_MESSAGE: Final = 4
 USUAL_ANSWER_TOKENS: Final = 2_000
+PHASE_HEADER: Final = "X-Cadenza-Phase"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +30,14 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Of:
-    """Whose call it is: what its row is found by."""
+    """Whose call it is: what its row is found by, and the provider's log if that keeps it."""
 
     execution_id: UUID | None = None
     cycle_id: UUID | None = None
     schedule_id: UUID | None = None
     owner_id: int | None = None
     agent_id: UUID | None = None
+    request_id: str = ""
 
 
 def _never() -> None:
@@ -78,6 +80,12 @@ class Question:
     grounds: Mapping[str, Any] | None = None
     check: Callable[[], None] = _never
     before_another: Callable[[int, Decimal], bool] = _as_often_as_it_takes
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a request says of itself, beside who asks."""
+        own = {PHASE_HEADER: self.phase.value}
+        return own | {"X-Request-ID": self.of.request_id} if self.of.request_id else own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 WORTH_ANOTHER_TRY: Final = frozenset({408, 425, 429})
 MOST_TOKENS: Final = 10_000_000
 MOST_SHOWN: Final = 500
-PHASE_HEADER: Final = "X-Cadenza-Phase"
 
 
 @dataclass(slots=True)
@@ -72,7 +71,7 @@ def send(question: Question, form: Form, *, access: Access) -> Heard:
     begins_by = began + env.llm_first_token_seconds if form.is_streamed else None
     call = ModelPatience(ends_at=ends_at, begins_by=begins_by, check=question.check)
     listener = _Listener(call, began=began)
-    transport = Transport(call, headers={**access.headers, PHASE_HEADER: question.phase.value})
+    transport = Transport(call, headers={**access.headers, **question.headers})
     heard = listener.heard
     try:
         call.seconds()

@@ -76,3 +76,8 @@ def request_id(correlation_id: str, *, otherwise: object) -> str:
     """What X-Request-ID carries: the correlation id, unless it would not fit into a header."""
     is_sendable = re.fullmatch(r"[\x21-\x7e]{1,200}", correlation_id)
     return correlation_id if is_sendable else str(otherwise)
+
+
+def request_id_of(context: Any) -> str:
+    """The same of what a handler is given, which has the id of its execution at least."""
+    return request_id(str(getattr(context, "correlation_id", "")), otherwise=context.execution_id)

@@ -24,10 +24,12 @@ from executions_app.states import StepStatus
 
 def advise(cycle: Cycle, work: Work) -> dict[str, Any]:
     """What changes of the cycle's row; nothing where no advice is wanted, or was given before."""
-    config = holder.config_of(holder.of(cycle))
-    if config.autonomy == "off" or cycle.advice is not None or cycle.schedule_id is None:
+    held = holder.of(cycle)
+    config = holder.config_of(held)
+    is_wanted = deciders.is_to_advise(config, cycle.trouble)
+    if not is_wanted or cycle.advice is not None or cycle.schedule_id is None:
         return {}
-    advised = _advised(cycle, config, work)
+    advised = _advised(cycle, config, work, request_id=holder.request_id(held))
     told = {
         "source": advised.source,
         "advice": advised.advice.as_json(),
@@ -39,13 +41,13 @@ def advise(cycle: Cycle, work: Work) -> dict[str, Any]:
     return {"advice": told, "notes": [*cycle.notes, *advised.notes]}
 
 
-def _advised(cycle: Cycle, config: AgentConfig, work: Work) -> Advised:
+def _advised(cycle: Cycle, config: AgentConfig, work: Work, *, request_id: str) -> Advised:
     context = JobContext.from_json(cycle.context)
     statuses = {one["status"] for one in material.results(cycle)}
     decider = deciders.of(
         cycle,
         config,
-        deciders.after_plan(cycle, config, work),
+        deciders.after_plan(cycle, config, work, request_id=request_id),
         context=context,
         this=PastOutcome(is_good=StepStatus.FAILED not in statuses),
     )

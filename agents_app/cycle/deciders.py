@@ -20,7 +20,7 @@ from agents_app.planning.deciding import AIAgentService, NoModel
 from agents_app.planning.deciding_by_fallback import FallbackService
 from agents_app.planning.deciding_by_ladder import LadderService
 from agents_app.planning.deciding_by_model import ModelService, Thinks, Thought
-from agents_app.planning.fallback import FallbackConfig, Trouble
+from agents_app.planning.fallback import DETERMINISTIC, FallbackConfig, Trouble
 from agents_app.planning.fallback_timing import PastOutcome
 from agents_app.planning.job_context import JobContext
 from agents_app.planning.judging import Contract
@@ -40,9 +40,24 @@ class Unasked:
         raise NoModel(self._trouble, self._reason)
 
 
-def after_plan(cycle: Cycle, config: AgentConfig, work: Work) -> Thinks:
+def is_to_advise(config: AgentConfig, trouble: str | None) -> bool:
+    """True if anybody is to say when the schedule runs next, its own rule aside.
+
+    That a spent budget pauses it a person has said: no autonomy has a say in that.
+    """
+    return config.autonomy != "off" or is_to_pause(config, trouble)
+
+
+def is_to_pause(config: AgentConfig, trouble: str | None) -> bool:
+    """True if there was no budget for a plan, and a person wants a pause then."""
+    return trouble == Trouble.BUDGET_SPENT and config.budget.when_spent == "pause"
+
+
+def after_plan(cycle: Cycle, config: AgentConfig, work: Work, *, request_id: str) -> Thinks:
     """Who thinks in the stages after the plan: whoever made it, if that was a model."""
-    return Thinker(cycle, config, work) if cycle.tier in tiers.BY_A_MODEL else Unasked(cycle)
+    if cycle.tier not in tiers.BY_A_MODEL:
+        return Unasked(cycle)
+    return Thinker(cycle, config, work, request_id=request_id)
 
 
 def of(
@@ -70,6 +85,8 @@ def _stand_in(
     this: PastOutcome | None,
 ) -> FallbackService:
     earlier = contexts.earlier(cycle)
+    # What it may still use is not what the next one may: that its plan is made says so.
+    has_planned = cycle.tier in tiers.BY_A_MODEL
     return FallbackService(
         trouble,
         situation=fallback_timing.situation(
@@ -78,7 +95,7 @@ def _stand_in(
         config=FallbackConfig(
             timing=config.fallback,
             interval_ms=config.fallback_interval_ms,
-            when_spent=config.budget.when_spent,
+            when_spent=DETERMINISTIC if has_planned else config.budget.when_spent,
         ),
         earlier=earlier,
     )

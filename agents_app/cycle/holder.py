@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from agents_app.agent_config import AgentConfig
+from agents_app.clients import statuses
 from agents_app.models import Cycle
 from config.env import env
 from executions_app import leases
@@ -20,6 +21,11 @@ def of(cycle: Cycle) -> Claimed:
     if held is None:
         raise LostRace("The execution of this cycle is over, or another's", cycle_id=cycle.id)
     return held
+
+
+def request_id(held: Claimed) -> str:
+    """Under which id models are asked for it, as endpoints are called."""
+    return statuses.request_id(held.correlation_id, otherwise=held.id)
 
 
 def config_of(held: Claimed) -> AgentConfig:

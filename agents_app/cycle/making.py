@@ -112,7 +112,7 @@ class PlanFailed(HandlerError):
 class _Maker:
     def __init__(self, cycle: Cycle, held: Claimed, config: AgentConfig, work: Work) -> None:
         self._cycle, self._held, self._config = cycle, held, config
-        self._thinker = Thinker(cycle, config, work)
+        self._thinker = Thinker(cycle, config, work, request_id=holder.request_id(held))
         self._endpoints = _endpoints(cycle.owner_id, config.endpoints)
         self._tools = [name for name in config.tools if name in tools.names()]
         self._rights = self._granted()

@@ -20,7 +20,8 @@ def summarise(cycle: Cycle, work: Work) -> tuple[str, tuple[str, ...]]:
     found = material.results(cycle)
     if cycle.tier not in tiers.BY_A_MODEL:
         return material.in_words(found), ()
-    config = holder.config_of(holder.of(cycle))
+    held = holder.of(cycle)
+    config = holder.config_of(held)
     rendered = prompts.messages_for(
         "summarise",
         JobContext.from_json(cycle.context),
@@ -28,7 +29,7 @@ def summarise(cycle: Cycle, work: Work) -> tuple[str, tuple[str, ...]]:
         material=Material(results=found, plan_reason=str((cycle.plan or {}).get("reason", ""))),
     )
     try:
-        thinker = Thinker(cycle, config, work)
+        thinker = Thinker(cycle, config, work, request_id=holder.request_id(held))
         thought = thinker.think(SummaryContract(), rendered, phase=Phase.SUMMARISE)
     except NoModel as error:
         return material.in_words(found), (f"The model did not summarise: {error.reason}",)

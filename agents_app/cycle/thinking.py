@@ -41,8 +41,9 @@ logger = logging.getLogger(__name__)
 class Thinker:
     """The model of a cycle's agent, for as long as a process carries out one of its stages."""
 
-    def __init__(self, cycle: Cycle, config: AgentConfig, work: Work) -> None:
+    def __init__(self, cycle: Cycle, config: AgentConfig, work: Work, *, request_id: str) -> None:
         self._cycle, self._config, self._work = cycle, config, work
+        self._request_id = request_id
         self._agent = (
             Agent.objects.select_related("provider").filter(id=cycle.agent_id).first()
             if cycle.agent_id
@@ -192,6 +193,7 @@ class Thinker:
             schedule_id=self._cycle.schedule_id,
             owner_id=self._cycle.owner_id,
             agent_id=agent.id,
+            request_id=self._request_id,
         )
 
     @staticmethod

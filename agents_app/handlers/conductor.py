@@ -95,7 +95,11 @@ class ConductorTask(Handler[ConductorConfig]):
         thread_id = _thread_id(context)
         key = f"{context.execution_id}:{context.attempt}"
         thread = self._door().execute_task(
-            thread_id, message, key=key, request_id=_request_id(context), check=context.check
+            thread_id,
+            message,
+            key=key,
+            request_id=statuses.request_id_of(context),
+            check=context.check,
         )
         return self._end_of(thread, thread_id, ends=ends, context=context)
 
@@ -114,7 +118,7 @@ class ConductorTask(Handler[ConductorConfig]):
             wait = min(2 * wait, LONGEST_LOOK_SECONDS)
             thread = self._door().get_thread_status(
                 thread_id,
-                request_id=_request_id(context),
+                request_id=statuses.request_id_of(context),
                 seconds=max(0.1, ends - time.monotonic()),
                 check=context.check,
             )
@@ -131,7 +135,12 @@ class ConductorTask(Handler[ConductorConfig]):
         self._cancelled.add(attempt)
         threading.Thread(
             target=self._cancel_thread,
-            args=(_thread_id(context), context.execution_id, reason, _request_id(context)),
+            args=(
+                _thread_id(context),
+                context.execution_id,
+                reason,
+                statuses.request_id_of(context),
+            ),
             name="conductor-cancel",
             daemon=True,
         ).start()
@@ -149,8 +158,3 @@ class ConductorTask(Handler[ConductorConfig]):
 
 def _thread_id(context: Context[ConductorConfig]) -> str:
     return context.config.thread_id or str(context.execution_id)
-
-
-def _request_id(context: Context[ConductorConfig]) -> str:
-    correlation_id = str(getattr(context, "correlation_id", ""))
-    return statuses.request_id(correlation_id, otherwise=context.execution_id)

@@ -110,10 +110,9 @@ def _request(context: Context[HttpRequestConfig]) -> http.Request:
 
 
 def _identity(context: Context[HttpRequestConfig]) -> dict[str, str]:
-    correlation_id = str(getattr(context, "correlation_id", ""))
     return {
         "Accept": "*/*",
         "Idempotency-Key": str(context.execution_id),
         "X-Cadenza-Attempt": str(context.attempt),
-        "X-Request-ID": statuses.request_id(correlation_id, otherwise=context.execution_id),
+        "X-Request-ID": statuses.request_id_of(context),
     }

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from agents_app import budget, connections
 from agents_app.agent_config import Budget
-from agents_app.clients import llm
+from agents_app.clients import llm, statuses
 from agents_app.clients.llm_errors import ModelNotConfigured
 from agents_app.handlers import llm_prompt
 from agents_app.handlers.base import Context, Handler, Outcome
@@ -132,6 +132,7 @@ def _of(context: Context[Any]) -> llm.Of:
         execution_id=context.execution_id,
         schedule_id=getattr(claimed, "schedule_id", None),
         owner_id=getattr(claimed, "owner_id", None),
+        request_id=statuses.request_id_of(context),
     )
 
 

@@ -16,6 +16,8 @@ from typing import ClassVar, Final
 from agents_app.planning.contracts import Advice
 from agents_app.planning.job_context import JobContext
 
+BUDGET: Final = "budget"
+"""The source of what a spent budget brings about."""
 LEAST_MS: Final = 1_000
 MOST_DOUBLINGS: Final = 5
 FASTER_BY: Final = 0.9
@@ -184,13 +186,14 @@ class Repeat(FallbackStrategy):
 
 @dataclass(frozen=True, slots=True)
 class PauseToTomorrow(FallbackStrategy):
-    """Nothing runs until the next day in UTC begins, when budgets of a day begin anew."""
+    """Nothing runs until the next day in UTC begins, when budgets of a day begin anew.
 
-    source: ClassVar[str] = "fallback:interval"
+    A person has said so: it is followed whatever the schedule lets an AI decide.
+    """
+
+    source: ClassVar[str] = BUDGET
 
     def advise(self, situation: Situation) -> Advice:
         today = situation.now.astimezone(UTC).date()
         tomorrow = datetime.combine(today + timedelta(days=1), time(), UTC)
-        return Advice(
-            "pause", pause_until=tomorrow, reason="The budget of the day is spent until then."
-        )
+        return Advice("pause", pause_until=tomorrow, reason="The budget is spent.")

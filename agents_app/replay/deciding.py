@@ -99,7 +99,11 @@ def anew(recorded: Recorded, standard: Standard) -> Decided:
         reason=planned.reason if planned.trouble else "",
         notes=planned.notes,
     )
-    was_asked, is_asked = recorded.advice is not None, standard.config.autonomy != "off"
+    # What a spent budget brings about is known without asking anybody.
+    was_asked = recorded.advice is not None or deciders.is_to_pause(
+        standard.config, planned.trouble
+    )
+    is_asked = deciders.is_to_advise(standard.config, planned.trouble)
     if not (was_asked and is_asked and recorded.cycle.schedule_id):
         return replace(decided, unknown=UNASKED if is_asked and not was_asked else "")
     if planned.trouble is None and recorded.cycle.tier not in tiers.BY_A_MODEL:

@@ -92,7 +92,7 @@ class DecisionSerializer(serializers.Serializer[ScheduleDecision]):
     created_at = serializers.DateTimeField()
 
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
-        words_of_source = "model, last_good, fallback:adaptive or fallback:interval"
+        words_of_source = "model, last_good, fallback:adaptive, fallback:interval or budget"
         source = serializers.CharField(help_text=words_of_source)  # a field's own name is taken
         return {**super().get_fields(), "source": source}
 

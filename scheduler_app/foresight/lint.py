@@ -36,7 +36,6 @@ CODES: Final[dict[str, str]] = {
     "offset_overtakes": "jitter makes a fire start after the next one",
     "expires_at_once": "an execution expires before it can have waited",
     "upstream_off": "a schedule it waits for never runs",
-    "never_paused": "it is to pause once its budget is spent, and its autonomy lets nothing pause",
 }
 
 
@@ -202,18 +201,6 @@ def _upstream_off(looked: Looked, _fires: list[Coming]) -> Iterator[Finding]:
         yield Finding("upstream_off", f"It waits for {name!r}, which is disabled or gone")
 
 
-def _never_paused(looked: Looked, _fires: list[Coming]) -> Iterator[Finding]:
-    budget = looked.task_config.get("budget")
-    wants_it = isinstance(budget, Mapping) and budget.get("when_spent") == "pause"
-    autonomy = looked.task_config.get("autonomy", "off")
-    if wants_it and autonomy not in {"propose", "auto"}:
-        yield Finding(
-            "never_paused",
-            f"budget.when_spent is 'pause', which is advice, and with autonomy {autonomy!r} none "
-            "is followed: its runs go on and call nothing; say 'propose' or 'auto', or 'skip'",
-        )
-
-
 CHECKS: Final[tuple[Callable[[Looked, list[Coming]], Iterator[Finding]], ...]] = (
     _never_fires,
     _window_never_opens,
@@ -225,7 +212,6 @@ CHECKS: Final[tuple[Callable[[Looked, list[Coming]], Iterator[Finding]], ...]] =
     _offset_overtakes,
     _expires_at_once,
     _upstream_off,
-    _never_paused,
 )
 
 

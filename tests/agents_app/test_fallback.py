@@ -73,7 +73,7 @@ def test_every_strategy_gives_whole_advice_and_always_the_same(
     assert given_advice == strategy.advise(known)
     assert Advice.from_json(given_advice.as_json()) == given_advice
     assert given_advice.reason
-    assert strategy.source in {"fallback:interval", "fallback:adaptive", "last_good"}
+    assert strategy.source in {"fallback:interval", "fallback:adaptive", "last_good", "budget"}
     match given_advice.action:
         case "interval":
             assert given_advice.interval_ms is not None

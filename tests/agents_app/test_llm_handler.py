@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -61,10 +62,13 @@ def test_an_answer_is_stored_with_its_tokens_and_cost(
         "cost_usd": "0.002800",
         "finish_reason": "stop",
     }
-    assert server.asked()[0].body["messages"] == [
+    (asked,) = server.asked()
+    assert asked.body["messages"] == [
         {"role": "system", "content": "You translate"},
         {"role": "user", "content": "Translate hello"},
     ]
+    execution_id = asked.headers["x-request-id"]  # nobody gave another
+    assert str(UUID(execution_id)) == execution_id
 
 
 def test_an_execution_keeps_the_text_and_tokens(

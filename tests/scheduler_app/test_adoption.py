@@ -204,6 +204,31 @@ def test_a_pause_is_an_edit_with_an_end_and_the_rule_goes_on_after_it(hourly: Sc
     assert entry.actor == "AI"
 
 
+@pytest.mark.parametrize("autonomy", ["off", "shadow", "propose", "auto"])
+def test_a_spent_budget_pauses_whatever_an_ai_may_do(hourly: Schedule, autonomy: str) -> None:
+    until = clock.now() + 3 * HOUR
+    limits = (MINUTE, HOUR)  # of an AI: a person may pause for longer
+    cycle = advise(hourly, autonomy=autonomy, source="budget", limits=limits, pause_until=until)
+    Schedule.objects.filter(id=hourly.id).update(next_run_at=clock.now() + 2 * HOUR)
+
+    decision = decided(cycle)
+
+    paused = again(hourly)
+    assert (decision.status, decision.autonomy, paused.enabled) == ("adopted", autonomy, True)
+    assert paused.paused_until == until
+    assert paused.pause_reason == "paused by the budget: it is quiet"
+    entries = AuditEntry.objects.filter(object_id=str(hourly.id), action="schedule.updated")
+    assert [one.actor for one in entries] == ["budget"]
+
+
+def test_an_edit_after_the_budget_was_spent_is_stronger_than_its_pause(hourly: Schedule) -> None:
+    cycle = advise(hourly, autonomy="off", source="budget", pause_until=clock.now() + 2 * HOUR)
+    Schedule.objects.filter(id=hourly.id).update(version=hourly.version + 1)
+
+    assert decided(cycle).status == "superseded"
+    assert again(hourly).paused_until is None
+
+
 def test_a_pause_that_would_last_too_long_is_cut(hourly: Schedule) -> None:
     decision = decided(advise(hourly, pause_until=clock.now() + 300 * HOUR))
 
@@ -690,7 +715,7 @@ def test_a_hundred_decisions_cost_a_bounded_number_of_statements_each(
         made = adoption.adopt_advice(clock.now())
 
     assert made == 10
-    assert len(captured) <= 10 + 10 * 9
+    assert len(captured) <= 10 + 10 * 11
 
 
 def test_the_clock_of_a_proposal_never_runs_longer_than_a_week(

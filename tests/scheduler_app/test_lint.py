@@ -83,9 +83,6 @@ def test_an_ordinary_schedule_has_no_findings() -> None:
         (prospect("* * * * *", jitter_ms=120_000), {}, "offset_overtakes"),
         (prospect(), {"run_ttl_ms": 500}, "expires_at_once"),
         (None, {"idle_upstreams": ("load",)}, "upstream_off"),
-        (prospect(), {"task_config": {"budget": {"when_spent": "pause"}}}, "never_paused"),
-        (prospect(), {"task_config": {"budget": {"when_spent": "pause"}, "autonomy": "shadow"}},
-         "never_paused"),
     ],
 )  # fmt: skip
 def test_a_fault_is_found(its: Prospect | None, changes: dict[str, Any], code: str) -> None:
@@ -108,10 +105,6 @@ def test_a_fault_is_found(its: Prospect | None, changes: dict[str, Any], code: s
         (prospect(), {"catchup": CatchupPolicy.ALL, "catchup_limit": 3}),
         (prospect(), {"limit_key": "t:{a.b}", "task_config": {"a": {"b": "x"}}}),
         (None, {"limit_key": "tenant:{tenant}"}),
-        (prospect(), {"task_config": {"budget": {"when_spent": "pause"}, "autonomy": "auto"}}),
-        (prospect(), {"task_config": {"budget": {"when_spent": "pause"}, "autonomy": "propose"}}),
-        (prospect(), {"task_config": {"budget": {"when_spent": "skip"}}}),
-        (prospect(), {"task_config": {"budget": "of an endpoint"}}),
     ],
 )  # fmt: skip
 def test_what_will_do_is_left_in_peace(its: Prospect | None, changes: dict[str, Any]) -> None:

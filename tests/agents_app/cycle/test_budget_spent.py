@@ -11,7 +11,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from agents_app.clients import llm, llm_form
-from agents_app.models import Cycle, CycleStatus, Provider, Reservation, Tier
+from agents_app.models import Cycle, CycleStage, CycleStatus, Provider, Reservation, Tier
 from executions_app import ids
 from executions_app.models import Step
 from tests.agents_app.agents import make_agent
@@ -103,9 +103,34 @@ def test_skip_advises_no_pause(owner: User, model: ModelServer) -> None:
     assert model.count() == 0
 
 
-def test_without_autonomy_a_pause_is_not_even_advised(owner: User, model: ModelServer) -> None:
-    assert advice_of(owner, word="pause", autonomy="off") is None
+def test_a_pause_is_no_advice_and_comes_without_autonomy_too(
+    owner: User, model: ModelServer
+) -> None:
+    advised = advice_of(owner, word="pause", autonomy="off")
+
+    assert advised is not None
+    assert advised["action"] == "pause"
+    assert advice_of(owner, word="skip", autonomy="off") is None
     assert model.count() == 0
+
+
+def test_a_budget_that_is_spent_once_the_plan_is_made_pauses_nothing(
+    owner: User, model: ModelServer
+) -> None:
+    """The next cycle has one of its own, and finds out itself if there is no money left."""
+    budget = {"tokens_per_cycle": 20_000, "when_spent": "pause"}
+    cycle = gone_on(begun(owner, schedule_id=a_schedule(), budget=budget, autonomy="auto"))
+    Step.objects.filter(execution_id=cycle.execution_id).update(status="completed", result={})
+    Cycle.objects.filter(id=cycle.id).update(stage=CycleStage.SUMMARISE)
+    Reservation.objects.update(tokens=20_000)
+
+    ended = gone_on(cycle)
+
+    assert (cycle.tier, ended.status) == (Tier.MODEL, CycleStatus.COMPLETED)
+    assert ended.advice is not None
+    assert ended.advice["source"] != "budget"
+    assert ended.advice["advice"]["action"] != "pause"
+    assert model.count() == model.count("plan") == 1
 
 
 def test_cheaper_asks_the_cheapest_model_of_the_provider(owner: User, model: ModelServer) -> None:

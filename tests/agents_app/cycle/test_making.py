@@ -21,7 +21,8 @@ from errors_app import history, recovery
 from errors_app.incidents import folding
 from errors_app.models import ErrorRecord, Incident
 from errors_app.taxonomy import ErrorClass, HandlerError
-from executions_app.models import Event, Execution
+from executions_app import clock, ids
+from executions_app.models import Event, Execution, Step
 from tests.agents_app.agents import make_agent
 from tests.agents_app.asking import KEY, provider_at, provider_of
 from tests.agents_app.cycle.made import GOAL, an_owner, begun, gone_on
@@ -211,11 +212,31 @@ def test_without_an_analysis_all_granted_tools_are_offered_unless_the_goal_says_
     assert [one["name"] for one in telling.context["tools"]] == ["wait"]
 
 
+@pytest.mark.parametrize("given", ["order-7", "", "two words"])
+def test_each_question_names_the_request_that_it_comes_from_or_the_execution(
+    owner: User, model: ModelServer, given: str
+) -> None:
+    make_agent("one", provider=provider_of(model))
+    cycle = begun(owner, autonomy="shadow", schedule_id=ids.new(clock.now()))
+    Execution.objects.filter(id=cycle.execution_id).update(correlation_id=given)
+
+    planned = gone_on(cycle)
+    Step.objects.filter(execution_id=cycle.execution_id).update(status="completed", result={})
+    Cycle.objects.filter(id=planned.id).update(stage=CycleStage.SUMMARISE)
+    gone_on(planned)
+
+    expected = given if given == "order-7" else str(cycle.execution_id)
+    phases = ("plan", "summarise", "schedule")
+    asked = [one for one in model.asked() if one.phase in phases]
+    told = {one.phase: one.headers["x-request-id"] for one in asked}
+    assert told == dict.fromkeys(phases, expected)
+
+
 def test_a_model_that_did_not_plan_is_not_asked_for_advice(owner: User) -> None:
     cycle = Cycle(tier=Tier.DETERMINISTIC, trouble="budget_spent", tier_reason="the day's is spent")
     config = holder.config_in({"task_config": {"goal": GOAL, "endpoints": ["alpha"]}})
 
-    thinker = deciders.after_plan(cycle, config, work_of(begun(owner)))
+    thinker = deciders.after_plan(cycle, config, work_of(begun(owner)), request_id="r-1")
 
     with pytest.raises(NoModel, match="the day's is spent") as caught:
         thinker.think(SummaryContract(), NOTHING_ASKED, phase=Phase.SUMMARISE)

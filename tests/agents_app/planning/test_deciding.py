@@ -139,7 +139,8 @@ def thinker_at(server: ModelServer) -> Thinker:
         deadline=clock.now() + timedelta(minutes=1),
         is_stage=True,
     )
-    return Thinker(cycle, AgentConfig(goal="keep it warm", endpoints=["warm-eu"]), work)
+    config = AgentConfig(goal="keep it warm", endpoints=["warm-eu"])
+    return Thinker(cycle, config, work, request_id="r-1")
 
 
 @pytest.fixture(params=["model", "server", "fallback", "ladder"])
