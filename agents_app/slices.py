@@ -17,6 +17,7 @@ from uuid import UUID
 
 from agents_app.context import RunContext
 from agents_app.handlers.base import Handler
+from executions_app import refusals
 from executions_app.ledger import Claimed, Leave
 
 STORE_AFTER_SECONDS: Final = 0.05  # how long a finished execution may wait for the others
@@ -73,6 +74,7 @@ class Held:
         if self.is_lost or self.is_ending:
             return
         self.is_lost = True
+        refusals.writes.add()
         logger.warning("The lease of execution %s is lost", self.claimed.id)
         if self.context:
             self.context.is_lease_lost = True

@@ -7,16 +7,18 @@ a verb that finds its row moved by somebody else says so and has changed nothing
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 from django.db import DataError, connection, transaction
+from django.db.models import Q
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 
 from config.env import env
-from executions_app import audit, clock, events, ledger, prepared, scrub, statements
+from executions_app import audit, clock, events, ledger, prepared, refusals, scrub, statements
 from executions_app.audit import Actor
 from executions_app.ledger import Claimed, Leave
 from executions_app.models import Execution
@@ -56,6 +58,7 @@ def claim_apart(ids: Sequence[UUID], *, worker_id: str) -> list[Claimed]:
 def _claim(requests: Sequence[ledger.Claim]) -> list[Claimed]:
     answers = _claims.submit_all(requests)
     claimed = [one for one in answers if isinstance(one, Claimed)]
+    refusals.claims.add(answers.count(None))
     if not claimed:
         ledger.raise_failures(answers)
     return claimed
@@ -84,7 +87,7 @@ def report_progress(claimed: Claimed, progress: Mapping[str, Any]) -> None:
             id=claimed.id, status=ExecutionStatus.RUNNING, lease_token=claimed.lease_token
         ).update(progress=dict(progress))
         if not moved:
-            raise LostRace("The lease of this execution is gone", execution_id=claimed.id)
+            raise _refused(claimed.id)
         told = ["execution:progress"]
         if claimed.snapshot.get("task_type") == "agent":
             told.append("agent:progress")
@@ -143,7 +146,7 @@ def leave_all(moves: Sequence[Leave]) -> list[LostRace | DataError | None]:
     answers = _leaves.submit_all(moves)
     ledger.raise_failures(answers)
     return [
-        answer if isinstance(answer, DataError) else None if answer else _lost(move)
+        answer if isinstance(answer, DataError) else None if answer else _refused(move.execution_id)
         for move, answer in zip(moves, answers, strict=True)
     ]
 
@@ -264,15 +267,26 @@ def discard(ids: Sequence[UUID]) -> int:
     return failed.update(discarded_at=Now(), updated_at=Now())
 
 
+def add_result(execution_id: UUID, output: Callable[[], Any]) -> None:
+    """In the caller's transaction: what a failed execution has to show, if it shows nothing yet."""
+    is_bare = Q(result__isnull=True) | Q(result={})
+    bare = Execution.objects.filter(is_bare, id=execution_id, status=ExecutionStatus.FAILED)
+    if bare.exists():
+        kept, is_cut = scrub.storable_json(output(), max_bytes=env.result_max_bytes)
+        shown = RawSQL("%s::jsonb", [kept])
+        bare.update(result=shown, result_truncated=is_cut, updated_at=Now())
+
+
 def leave_now(move: Leave) -> None:
     """Apply one move in the caller's transaction; raises LostRace if the lease is gone."""
     check(ExecutionStatus.RUNNING, move.status)
     if not ledger.leave([move])[0]:
-        raise _lost(move)
+        raise _refused(move.execution_id)
 
 
-def _lost(move: Leave) -> LostRace:
-    return LostRace("The lease of this execution is gone", execution_id=move.execution_id)
+def _refused(execution_id: UUID) -> LostRace:
+    refusals.writes.add()  # nothing was written
+    return LostRace("The lease of this execution is gone", execution_id=execution_id)
 
 
 def _event(claimed: Claimed, type_: str, data: Mapping[str, Any]) -> events.NewEvent:

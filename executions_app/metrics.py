@@ -1,6 +1,7 @@
 """What executions are doing now, in numbers for Prometheus; read when it asks, by bounded queries.
 
-Nothing is counted while executions run: the rows say it all, for all processes at once. The floors
+Nothing is counted while executions run, but what a process was refused: the rows say it all, for
+all processes at once. The floors
 above have a module of this name each, and `config.metrics` puts them together. Labels are closed
 lists or bounded; no id is ever one.
 """
@@ -15,7 +16,7 @@ from django.db import connection
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from executions_app import ids
+from executions_app import ids, presence
 from executions_app.states import ACTIVE
 from executions_app.states import ExecutionStatus as Status
 
@@ -50,6 +51,11 @@ SELECT status, outcome, count(*) FROM (
     SELECT status, outcome FROM task_executions WHERE id >= %(since)s
     ORDER BY id DESC LIMIT {MOST_COUNTED}
 ) AS recent GROUP BY status, outcome
+"""  # noqa: S608  constants
+REFUSED: Final = f"""
+SELECT DISTINCT ON (name) name, refused_claims, refused_writes FROM processes
+WHERE kind = 'worker' AND stopped_at IS NULL AND seen_at >= %(alive)s
+ORDER BY name, id DESC LIMIT {MOST_LABELLED}
 """  # noqa: S608  constants
 
 
@@ -99,6 +105,17 @@ def families(now: datetime) -> Iterator[Metric]:
         ["status", "outcome"],
         [(tuple(row[:2]), row[2]) for row in read(CREATED_LATELY, since)],
     )
+    yield from _refused(now)
+
+
+def _refused(now: datetime) -> Iterator[Metric]:
+    refused = read(REFUSED, {"alive": now - presence.until_gone()})
+    for place, name, text in (
+        (1, "claims", "Executions that a message named and that were not to be had any more"),
+        (2, "writes", "How often a run heard, or a write found, that its lease was gone"),
+    ):
+        rows = [((row[0],), row[place]) for row in refused]
+        yield counter(f"refused_{name}", f"{text}; of the workers that live", ["worker"], rows)
 
 
 def _filled(family: Any, rows: Rows) -> Metric:

@@ -30,6 +30,16 @@ class Process(models.Model):
     seen_at = models.DateTimeField(db_default=Now())
     stopping_at = models.DateTimeField(null=True, help_text="it was asked to stop")
     stopped_at = models.DateTimeField(null=True, help_text="null long after seen_at: it is gone")
+    refused_claims = models.BigIntegerField(
+        default=0,
+        db_default=0,
+        help_text="messages named an execution that was not to be had any more, since it began",
+    )
+    refused_writes = models.BigIntegerField(
+        default=0,
+        db_default=0,
+        help_text="a run heard, or a write found, that its lease was gone, since it began",
+    )
 
     class Meta:
         db_table = "processes"

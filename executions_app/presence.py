@@ -20,17 +20,21 @@ from django.conf import settings
 from django.db import connection
 
 from config.env import env
+from executions_app import refusals
 from executions_app.models_presence import Process, ProcessKind
 from executions_app.rounds import Rounds
 
 PERIODS_UNTIL_GONE: Final = 3
 WRITE: Final = """
 INSERT INTO processes
-    (id, kind, name, host, pid, queues, version, started_at, seen_at, stopping_at, stopped_at)
+    (id, kind, name, host, pid, queues, version, started_at, seen_at, stopping_at, stopped_at,
+    refused_claims, refused_writes)
 VALUES (coalesce(%(id)s, cadenza_uuid7()), %(kind)s, %(name)s, %(host)s, %(pid)s, %(queues)s,
         %(version)s, now(), now(),
-        CASE WHEN %(is_stopping)s THEN now() END, CASE WHEN %(has_stopped)s THEN now() END)
+        CASE WHEN %(is_stopping)s THEN now() END, CASE WHEN %(has_stopped)s THEN now() END,
+        %(refused_claims)s, %(refused_writes)s)
 ON CONFLICT (id) DO UPDATE SET seen_at = now(),
+    refused_claims = excluded.refused_claims, refused_writes = excluded.refused_writes,
     stopping_at = coalesce(processes.stopping_at, excluded.stopping_at),
     stopped_at = excluded.stopped_at
 RETURNING id
@@ -77,6 +81,8 @@ class Self:
             "version": settings.SPECTACULAR_SETTINGS["VERSION"],
             "is_stopping": self.is_stopping,
             "has_stopped": has_stopped,
+            "refused_claims": refusals.claims.value,
+            "refused_writes": refusals.writes.value,
         }
         with connection.cursor() as cursor:
             cursor.execute(WRITE, values)

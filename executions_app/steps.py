@@ -14,7 +14,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from config.env import env
-from executions_app import prepared, scrub, step_statements
+from executions_app import prepared, refusals, scrub, step_statements
 from executions_app.ledger import Usage
 from executions_app.models import Step
 from executions_app.states import LostRace, StepStatus, check
@@ -141,12 +141,14 @@ def finish(held: HeldStep, end: End) -> None:
     usage = end.usage and json.dumps(end.usage._asdict())
     changed = [end.status.value, reason, end.error_class, result, usage, held.id, held.lease_token]
     if not _ids(step_statements.FINISH, changed):
+        refusals.writes.add()
         raise LostRace("The lease of this step is gone", step_id=held.id)
 
 
 def hand_back(step_id: UUID, lease_token: UUID, *, reason: str) -> None:
     """In the caller's transaction: a running step to its queue, for others; raises LostRace."""
     if not _ids(step_statements.HAND_BACK, [reason, step_id, lease_token]):
+        refusals.writes.add()
         raise LostRace("The lease of this step is gone", step_id=step_id)
 
 

@@ -199,7 +199,10 @@ class AlertRoundAdmin(RecordAdmin):
 
 @admin.register(Process)
 class ProcessAdmin(RecordAdmin):
-    list_display = ("name", "kind", "pid", "queues", "started_at", "seen_at", "stopped_at")
+    list_display = (
+        "name", "kind", "pid", "queues", "started_at", "seen_at", "stopped_at", "refused_claims",
+        "refused_writes",
+    )  # fmt: skip
     list_filter: ClassVar[Any] = (one_of("kind", ProcessKind),)
     search_fields = ("name",)
 

@@ -140,6 +140,8 @@ def close(cycle: Cycle, status: CycleStatus) -> None:
         has_ended = rows.close(locked, status, **spent.totals(locked))
         if has_ended:
             _end_unstarted(locked)
+            # Where the execution was given up without its cycle, it has shown nothing so far.
+            lifecycle.add_result(locked.execution_id, lambda: _result_so_far(locked))
         heir = places.hand_over(locked)
     _hand_on(cycle, heir)
     if has_ended:

@@ -23,7 +23,7 @@ from agents_app.cycle import rows
 from agents_app.metering import Meter
 from config.env import env
 from errors_app.taxonomy import Cancelled, DeadlineExceeded, LeaseLost
-from executions_app import lifecycle, steps
+from executions_app import lifecycle, refusals, steps
 from executions_app.ledger import Usage
 
 LOOK_SECONDS: Final = 1.0
@@ -44,6 +44,12 @@ class Work:
         self.is_cancelled = self.is_lost = self.is_cut = False
         self._meter = Meter()
         self._elsewhere: list[Usage] = []
+
+    def lose(self) -> None:
+        """It is another's from now on."""
+        if not self.is_lost:
+            self.is_lost = True
+            refusals.writes.add()
 
     def add(self, usage: Usage) -> None:
         """Count what was done for it in another thread."""
@@ -153,7 +159,7 @@ class Keeper:
             if one.token in kept:
                 one.seen_at = asked_at
             else:
-                one.is_lost = True
+                one.lose()
 
     def hear(self) -> None:
         """Pass on cancel requests."""
@@ -166,7 +172,7 @@ class Keeper:
         oldest = time.monotonic() - (env.lease_seconds - env.heartbeat_seconds / 2)
         for one in self._now():
             if one.seen_at < oldest:
-                one.is_lost = True
+                one.lose()
 
 
 keeper = Keeper()

@@ -29,6 +29,8 @@ EXAMPLE: Final = {
     "seen_at": "2026-12-01T09:00:00Z",
     "stopping_at": None,
     "stopped_at": None,
+    "refused_claims": 3,
+    "refused_writes": 0,
 }
 
 

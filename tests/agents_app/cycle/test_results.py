@@ -177,6 +177,9 @@ def test_what_ended_without_its_cycle_is_remembered_once_that_is_closed(calls: C
     assert before == []
     (text,) = remembered()
     assert text.startswith("failed, error")
+    told = result_of(cycle)
+    assert set(told) >= FORM
+    assert [(one["name"], one["status"]) for one in told["steps"]] == [("a", "cancelled")]
 
 
 def test_a_memory_that_fails_fails_no_end(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
