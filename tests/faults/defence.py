@@ -8,7 +8,8 @@ from typing import NamedTuple
 class Defence(NamedTuple):
     """`text` stands once in `file`; with `instead` in its place, `test` has to fail.
 
-    One that is `slow` is proved only on demand: the test waits in vain, for minutes.
+    `test` is one of the fault suite, or below `tests` where it names a folder. One that is `slow`
+    is proved only on demand: the test waits in vain, for minutes.
     """
 
     name: str
@@ -17,3 +18,13 @@ class Defence(NamedTuple):
     text: str
     instead: str
     slow: bool = False
+
+    @property
+    def path(self) -> str:
+        """`test`, from the top of the checkout."""
+        return f"tests/{self.test}" if self.is_elsewhere else f"tests/faults/{self.test}"
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """True if its test is none of the fault suite."""
+        return "/" in self.test.partition("::")[0]

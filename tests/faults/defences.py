@@ -11,7 +11,8 @@ from typing import Final
 
 from tests.faults.defences_of_cycles import OF_CYCLES
 from tests.faults.defences_of_ends import OF_ENDS
+from tests.faults.defences_of_lessons import OF_LESSONS
 from tests.faults.defences_of_time import OF_TIME
 from tests.faults.defences_of_work import OF_WORK
 
-DEFENCES: Final = (*OF_WORK, *OF_ENDS, *OF_CYCLES, *OF_TIME)
+DEFENCES: Final = (*OF_WORK, *OF_ENDS, *OF_CYCLES, *OF_TIME, *OF_LESSONS)

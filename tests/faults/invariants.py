@@ -1,8 +1,8 @@
 """What must hold after every fault, in plain SQL: each statement finds the rows that break a rule.
 
 I1 to I4, I6, I7 and I9 are invariants of the design: fires, nothing stuck, attempts, fencing,
-steps, cycles, and what is told beside what is. I8 cannot be seen afterwards: `sampling.Watch` looks
-at it while all runs.
+steps, cycles, and what is told beside what is. Of I8 `sampling.Watch` looks while all runs at what
+cannot be seen afterwards, and `hygiene` at what is left behind.
 """
 
 from __future__ import annotations
@@ -206,9 +206,10 @@ def disagreements(system: System) -> list[str]:
             FROM task_executions e WHERE e.snapshot->>'task_type' = 'act'
         """)
         rows = cursor.fetchall()
+    known = {row[0] for row in rows}
     found = [
         f"{id_} is {status}: claimed {claims} times, began {began[id_]}, ended {ended[id_]}"
         for id_, status, claims in rows
         if began[id_] > claims or (status == "completed" and not ended[id_])
     ]
-    return found + [f"{id_} has no row" for id_ in began if id_ not in {row[0] for row in rows}]
+    return found + [f"{id_} has no row" for id_ in began if id_ not in known]

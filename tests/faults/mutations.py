@@ -63,11 +63,10 @@ def without(defence: Defence, tree: Path) -> Iterator[None]:
         file.write_text(source)
 
 
-def outcome(tests: Sequence[str], tree: Path) -> str:
+def outcome(ids: Sequence[str], tree: Path) -> str:
     """`green`, `red`, or what else came of running these tests."""
     report = tree.parent / "junit.xml"
     report.unlink(missing_ok=True)
-    ids = [f"tests/faults/{one}" for one in tests]
     options = ["-q", "-m", "", "-p", "no:cacheprovider", f"--junitxml={report}"]
     run = subprocess.run(
         [sys.executable, "-m", "pytest", *options, *ids],
@@ -104,12 +103,12 @@ def prove(defences: Sequence[Defence]) -> bool:
     """True if every test passes with its defence and fails without it."""
     with copied() as tree:
         began = time.monotonic()
-        tests = sorted({one.test for one in defences})
+        tests = sorted({one.path for one in defences})
         proved = [told(GREEN, outcome(tests, tree), "all of them, unchanged", since=began)]
         for one in defences:
             began = time.monotonic()
             with without(one, tree):
-                found = outcome([one.test], tree)
+                found = outcome([one.path], tree)
             proved.append(told(RED, found, f"without: {one.name} ({one.test})", since=began))
     print(f"{sum(proved[1:])} of {len(defences)} defences are missed by their test", flush=True)
     return all(proved)

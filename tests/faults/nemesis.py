@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import psutil
 
 from executions_app.models import Execution
-from tests.faults import invariants
+from tests.faults import hygiene, invariants
 from tests.faults.sampling import Watch
 from tests.processes import System
 
@@ -53,7 +53,8 @@ class Nemesis:
         """Count, and hold the system against every invariant; raises AssertionError."""
         self._book(system)
         broken = [f"{rule}: {rows}" for rule, rows in invariants.healed().items()]
-        self.found([*broken, *self._held_open(), *invariants.disagreements(system)])
+        left = hygiene.litter(system)
+        self.found([*broken, *self._held_open(), *left, *invariants.disagreements(system)])
 
     def _book(self, system: System) -> None:
         self.watched.end()

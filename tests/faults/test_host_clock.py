@@ -90,6 +90,8 @@ def test_a_host_whose_clock_is_wrong_fires_runs_and_stores_everything_in_its_tim
         created_at__lte=F("started_at"), started_at__lte=F("completed_at")
     ).exists()
     assert share_of_a_processor(system, "wrong-beat") < MOST_BUSY
+    told = system.processes["wrong-beat"].log.read_text(errors="replace")
+    assert "PostgreSQL's decides what is due; let NTP set both" in told
     assert "this machine and PostgreSQL differ by" in warned_of(
         system, request.node.callspec.params["system"]
     )

@@ -9,7 +9,7 @@ import pytest
 from pytest_django import DjangoDbBlocker
 
 from executions_app.audit import SYSTEM
-from executions_app.models import Execution, SystemState
+from executions_app.models import Execution, Process, SystemState
 from scheduler_app import envelopes, epoch, schedules
 from scheduler_app import system as switch
 from tests.fakes.endpoint_server import Endpoints
@@ -164,12 +164,19 @@ def set_back(system: System, snapshot: dict[bytes, bytes]) -> None:
         pipeline.execute()
 
 
+def refused_claims() -> int:
+    """As the workers have told it so far."""
+    workers = Process.objects.filter(kind="worker")
+    return sum(workers.values_list("refused_claims", flat=True))
+
+
 def test_every_message_five_times_is_every_execution_once(
     system: System, gate: Path, nemesis: Nemesis
 ) -> None:
     busy = [run({"until": str(gate)}) for _ in range(THREADS)]
     for execution in busy:
         reaches(system, execution, "running")
+    refused_before = refused_claims()
     many = [run() for _ in range(20)]
     for execution in many:
         copies = envelopes.build([[execution]] * 4, queue="normal")
@@ -183,3 +190,4 @@ def test_every_message_five_times_is_every_execution_once(
     system.until(lambda: not system.broker.llen("normal"), what="all messages were taken")
     reaches(system, run(), "completed")
     assert {begun(system, execution) for execution in many} == {1}
+    system.until(lambda: refused_claims() > refused_before, what="the refusals are told")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -30,6 +30,7 @@ from tests.processes import Process, System
 pytestmark = pytest.mark.fault
 
 THREADS: Final = 8
+CHILDREN: Final = 4
 POLICY: Final = {"overlap_policy": "allow", "catchup_policy": "all", "catchup_limit": 100}
 SETTINGS: Final = {"LEASE_SECONDS": "60", "HEARTBEAT_SECONDS": "5", "DRAIN_SECONDS": "20"}
 LATEST: Final = """
@@ -42,7 +43,8 @@ WHERE due_at >= %s AND due_at < %s
 class Deployment:
     """How many of what, how often each of it is restarted, and how long nothing is before.
 
-    Meanwhile so many schedules fire each second, and so many executions come by hand.
+    Meanwhile so many schedules fire each second, and so many executions come by hand. Workers of
+    `prefork` have children; with `jobs_of_seconds` one job in two seconds takes as long.
     """
 
     workers: tuple[str, ...]
@@ -52,6 +54,8 @@ class Deployment:
     firing: int
     by_hand_per_second: int
     most_later: timedelta
+    prefork: frozenset[str] = frozenset()
+    jobs_of_seconds: float = 0.0
 
 
 # Less than a lease: nothing was given up that had to be found again.
@@ -60,6 +64,13 @@ SHORT: Final = Deployment(
 )
 LONG: Final = Deployment(
     ("worker", "worker-2", "worker-3"), ("beat", "beat-2"), 5, 10.0, 10, 20, timedelta(seconds=5)
+)
+MIXED: Final = replace(
+    LONG,
+    rounds=2,
+    by_hand_per_second=10,
+    prefork=frozenset({"worker-2", "worker-3"}),
+    jobs_of_seconds=8.0,
 )
 
 
@@ -77,12 +88,16 @@ def system(
         nemesis.look(system)
 
 
-def start(system: System, name: str) -> Process:
-    return system.beat(name) if name in LONG.beats else system.worker(name, threads=THREADS)
+def start(system: System, name: str, deployment: Deployment) -> Process:
+    if name in deployment.beats:
+        return system.beat(name)
+    if name in deployment.prefork:
+        return system.worker(name, threads=CHILDREN, pool="prefork")
+    return system.worker(name, threads=THREADS)
 
 
 @contextmanager
-def triggering(one: Schedule, *, per_second: int) -> Iterator[None]:
+def triggering(one: Schedule, *, per_second: float) -> Iterator[None]:
     """Somebody triggers it again and again, at a steady pace."""
     is_over = threading.Event()
 
@@ -107,6 +122,7 @@ def triggering(one: Schedule, *, per_second: int) -> Iterator[None]:
     [
         pytest.param(SHORT, id="each once"),
         pytest.param(LONG, id="each five times", marks=pytest.mark.long),
+        pytest.param(MIXED, id="with children and long jobs", marks=pytest.mark.long),
     ],
 )
 def test_a_rolling_restart_loses_nothing_doubles_nothing_and_delays_little(
@@ -114,13 +130,17 @@ def test_a_rolling_restart_loses_nothing_doubles_nothing_and_delays_little(
 ) -> None:
     everybody = (*deployment.beats, *deployment.workers)
     for name in everybody:
-        start(system, name)
+        start(system, name, deployment)
     system.wait_ready()
     firing = [schedule({"seconds": 0.2}, **every(1, **POLICY)) for _ in range(deployment.firing)]
     by_hand = schedule({"seconds": 0.2}, overlap_policy="allow")
+    slow = schedule({"seconds": deployment.jobs_of_seconds}, overlap_policy="allow")
 
     began = clock.now()
-    with triggering(by_hand, per_second=deployment.by_hand_per_second):
+    with ExitStack() as somebody:
+        somebody.enter_context(triggering(by_hand, per_second=deployment.by_hand_per_second))
+        if deployment.jobs_of_seconds:
+            somebody.enter_context(triggering(slow, per_second=0.5))
         calm_until = began + timedelta(seconds=deployment.calm_seconds)
         system.until(lambda: clock.now() >= calm_until, what="it ran undisturbed for a while")
         for _ in range(deployment.rounds):
@@ -128,7 +148,7 @@ def test_a_rolling_restart_loses_nothing_doubles_nothing_and_delays_little(
                 process = system.processes[name]
                 tell(process)
                 assert exit_status(system, process) == 0
-                start(system, name)
+                start(system, name, deployment)
                 system.wait_ready()
         ended = clock.now()
     wait_for_fires(system, firing, until=ended)

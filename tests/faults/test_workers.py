@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 from pytest_django import DjangoDbBlocker
 
+from executions_app import models_presence
 from executions_app.models import Event, Execution
 from scheduler_app import envelopes
 from tests.faults.bare import bare_system
@@ -190,6 +191,8 @@ GIVES_WAY = (b"belongs to another worker now", b"The lease ended before the outc
 def wake(system: System, zombie: Process, execution: UUID) -> None:
     """Let it go on, and give way to whoever has its execution now."""
     said_before = zombie.log.stat().st_size
+    rows = models_presence.Process.objects.filter(pid=zombie.pid)
+    refused_before = rows.get().refused_writes
     zombie.resume()
     system.until(
         lambda: after_the_beginning(system, execution, zombie.pid), what="the zombie's run ended"
@@ -198,6 +201,8 @@ def wake(system: System, zombie: Process, execution: UUID) -> None:
         lambda: any(words in zombie.log.read_bytes()[said_before:] for words in GIVES_WAY),
         what="the zombie gives way",
     )
+    refused = rows.filter(refused_writes__gt=refused_before)
+    system.until(refused.exists, what="it has said what was refused to it")
 
 
 def after_the_beginning(system: System, execution: UUID, pid: int) -> list[dict[str, Any]]:
