@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from executions_app.api.names import snake
 
 MOST_ENDPOINTS: Final = 20
 MOST_TOOLS: Final = 20
 YEAR_MS: Final = 366 * 86_400_000
+OBJECTS: Final = ("budget", "prompt_optimization")
+"""Those in a config whose names are ours, too."""
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -66,3 +71,16 @@ class AgentConfig(BaseModel):
         if self.fallback_interval_ms is not None and self.fallback != "interval":
             raise ValueError("fallback_interval_ms goes with fallback 'interval' alone")
         return self
+
+
+def in_our_spelling(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`config` as it is stored: with the names in its objects in snake_case.
+
+    What names something in both spellings stays as it is, and is refused.
+    """
+    spelled = dict(config)
+    for name in OBJECTS:
+        if isinstance(given := spelled.get(name), dict):
+            ours = {snake(key): value for key, value in given.items()}
+            spelled[name] = ours if len(ours) == len(given) else given
+    return spelled

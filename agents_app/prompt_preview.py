@@ -18,10 +18,12 @@ from agents_app.models import Agent
 from agents_app.models_cycles import Phase
 from agents_app.objects import defaults
 from agents_app.planning import context as contexts
+from agents_app.planning import room
 from agents_app.planning.analysis import Report, analyze_prompt_optimization
 from agents_app.planning.context import Occasion
 from agents_app.planning.job_context import JobContext
 from agents_app.selection import Requirements
+from config.env import env
 from executions_app import ids
 
 
@@ -65,8 +67,22 @@ def preview(run: NextRun, *, phase: Phase, limits: Mapping[str, int], now: datet
     if phase is not Phase.ANALYSE:
         can = agent.capabilities if agent else ()
         context = contexts.offering(context, capabilities=can)
+    bounds = _as_the_model_holds(bounds, agent, phase=phase)
     report = analyze_prompt_optimization(context, bounds, phase=phase.value)
     return Preview(report=report, agent=agent)
+
+
+def _as_the_model_holds(
+    bounds: PromptOptimization, agent: Agent | None, *, phase: Phase
+) -> PromptOptimization:
+    """No prompt is longer than what the agent's model has room for, where that is known."""
+    if agent is None:
+        return bounds
+    wanted = room.wanted_in(phase.value, most_steps=env.max_plan_steps)
+    most = env.llm_answer_tokens
+    its = room.found(wanted, provider=agent.provider, model=agent.model, most=most)
+    tokens = bounds.max_tokens if its.prompt is None else min(bounds.max_tokens, its.prompt)
+    return bounds.model_copy(update={"max_tokens": tokens})
 
 
 def _context(run: NextRun, agent: Agent | None, *, now: datetime) -> JobContext:

@@ -25,12 +25,14 @@ from executions_app.states import (
     ExecutionStatus,
     IllegalMove,
     LostRace,
+    Outcome,
     RecoveryStatus,
     check,
 )
 
 REQUEUED: Final = "requeued"
 DISCARDED: Final = "discarded"
+DECIDED: Final = frozenset({Outcome.REJECTED, Outcome.EXPIRED})
 
 
 def retry(
@@ -186,6 +188,11 @@ def _move(
 
 def _requeue(execution_id: UUID, *, actor: Actor, now: datetime) -> None:
     execution = Execution.objects.get(id=execution_id)
+    if execution.status == ExecutionStatus.FAILED and execution.outcome in DECIDED:
+        raise IllegalMove(
+            "This execution was ended by a decision, or because nobody decided in time, and not "
+            "given up after its attempts: it cannot be tried again; start a new one"
+        )
     budget = int(execution.snapshot.get("retry_policy", {}).get("max_retries", 0)) + 1
     if not lifecycle.requeue([execution_id], budget=budget):
         execution.refresh_from_db(fields=["status"])

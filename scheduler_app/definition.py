@@ -20,9 +20,11 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 
+from agents_app import agent_config
 from agents_app.handlers import registry
 from config.env import env
 from errors_app.backoff import RetryPolicy
@@ -129,6 +131,12 @@ class Definition(BaseModel):
     @classmethod
     def _as_text(cls, value: Any) -> Any:
         return str(value) if isinstance(value, UUID) else None if value == "" else value
+
+    @field_validator("task_config")
+    @classmethod
+    def _in_our_spelling(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        is_agents = info.data.get("task_type") == "agent"
+        return agent_config.in_our_spelling(value) if is_agents else value
 
     @field_validator("retry_policy", mode="before")
     @classmethod

@@ -16,17 +16,19 @@ from executions_app.states import ACTIVE
 logger = logging.getLogger(__name__)
 
 
-def note(cycle: Cycle) -> None:
+def note(cycle: Cycle, *, because: str = "") -> None:
     """Remember how it went; compare what it used with what others of its schedule did.
 
-    Nothing while its execution is to be tried again: how that goes is not known yet.
+    `because`: why nothing was done, where that is so. Nothing while its execution is to be tried
+    again: how that goes is not known yet.
     """
     try:
         execution = Execution.objects.get(id=cycle.execution_id)
         if execution.status in ACTIVE:
             return
         ended = rows.find(cycle.id)
-        memory.remember_cycle(ended, outcome=f"{execution.status}, {execution.outcome}")
+        went = f"{execution.status}, {execution.outcome}"
+        memory.remember_cycle(ended, outcome=f"{went}: {because}" if because else went)
         spikes.analyse(cycle.id)
     except Exception:
         logger.exception("What is to be kept of cycle %s was not", cycle.id)

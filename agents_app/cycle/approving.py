@@ -18,7 +18,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef
 
 from agents_app.agent_config import AgentConfig
-from agents_app.cycle import approval_rows, frozen, holder, places, rows, telling
+from agents_app.cycle import afterwards, approval_rows, frozen, holder, places, rows, telling
 from agents_app.models import Cycle, CycleStatus, PlanApproval
 from config.env import env
 from errors_app import recovery
@@ -152,6 +152,7 @@ def reject(approval: PlanApproval, *, reason: str, actor: Actor) -> PlanApproval
         _refuse(cycle, approval, error, outcome=Outcome.REJECTED, actor=actor, now=now)
         approval_rows.move(approval, ApprovalStatus.REJECTED, actor=actor, now=now, reason=reason)
     events.announce()
+    afterwards.note(cycle, because=f"a person rejected the plan: {reason!r}")
     return approval
 
 
@@ -165,8 +166,8 @@ def _expired(approval: PlanApproval) -> bool:
     try:
         with transaction.atomic():
             cycle, now = _locked(approval, ApprovalStatus.EXPIRED)
-            error = PlanExpired(f"Nobody approved the plan until {iso(approval.expires_at)}")
-            _refuse(cycle, approval, error, outcome=Outcome.EXPIRED, actor=audit.SYSTEM, now=now)
+            nobody = PlanExpired(f"Nobody approved the plan until {iso(approval.expires_at)}")
+            _refuse(cycle, approval, nobody, outcome=Outcome.EXPIRED, actor=audit.SYSTEM, now=now)
             approval_rows.move(
                 approval, ApprovalStatus.EXPIRED, actor=audit.SYSTEM, now=now, reason=NOBODY
             )
@@ -179,6 +180,7 @@ def _expired(approval: PlanApproval) -> bool:
         logger.exception("The plan %s could not be ended; the next round tries again", approval.id)
         return False
     events.announce()
+    afterwards.note(cycle, because=str(nobody))
     return True
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+PLAN: Final = "plan"
 ANY_ANSWER: Final = 2_000
 """Of all answers but a plan; the least of a plan, unless its model holds no more."""
 PLAN_WITHOUT_STEPS: Final = 400
@@ -39,6 +40,11 @@ class Room:
 def of_a_plan(most_steps: int) -> int:
     """The tokens of a plan of so many steps."""
     return max(ANY_ANSWER, PLAN_WITHOUT_STEPS + ONE_STEP * most_steps)
+
+
+def wanted_in(phase: str, *, most_steps: int) -> int:
+    """The tokens of an answer in a phase, where a plan may have so many steps."""
+    return of_a_plan(most_steps) if phase == PLAN else ANY_ANSWER
 
 
 def found(wanted: int, *, provider: Offering, model: str, most: int) -> Room:

@@ -111,7 +111,8 @@ def _most_of_the_prompt(call: ModelCall) -> int | None:
     provider = Provider.objects.filter(name=call.provider).first()
     if provider is None:
         return None
-    wanted, most = room.of_a_plan(env.max_plan_steps), env.llm_answer_tokens
+    wanted = room.wanted_in(call.phase, most_steps=env.max_plan_steps)
+    most = env.llm_answer_tokens
     return room.found(wanted, provider=provider, model=call.model, most=most).prompt
 
 

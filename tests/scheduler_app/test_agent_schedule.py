@@ -22,7 +22,7 @@ from tests.agents_app import objects
 from tests.rest import ids_of, signed_in
 
 pytestmark = pytest.mark.django_db
-WORDS = {
+WORDS: dict[str, Any] = {
     "scheduleType": "interval",
     "scheduleConfig": {"intervalMs": 60_000},
     "taskConfig": {"goal": "keep the caches warm", "tools": ["now"]},
@@ -105,7 +105,7 @@ def test_words_about_something_else_are_refused(caller: APIClient, warmer: Agent
     config = WORDS["taskConfig"]
     for words, pointer in (
         ({**WORDS, "taskType": "shell_command"}, "/task_type"),
-        ({**WORDS, "taskConfig": {**config, "agent": "other"}}, "/task_config/agent"),  # type: ignore[dict-item]
+        ({**WORDS, "taskConfig": {**config, "agent": "other"}}, "/task_config/agent"),
         ({**WORDS, "taskConfig": 7}, "/task_config"),
         ({**WORDS, "scheduleConfig": {}}, "/schedule_config/interval_ms"),
     ):
@@ -136,6 +136,30 @@ def test_a_repeated_request_is_done_once(caller: APIClient, warmer: Agent) -> No
 
     assert (first.status_code, again.status_code) == (201, 201)
     assert again["Idempotent-Replay"] == "true"
+
+
+@pytest.mark.parametrize(
+    ("optimization", "budget"),
+    [
+        ({"maxMessages": 5, "maxTokens": 900}, {"tokensPerCycle": 7, "whenSpent": "skip"}),
+        ({"max_messages": 5, "max_tokens": 900}, {"tokens_per_cycle": 7, "when_spent": "skip"}),
+    ],
+)
+def test_what_it_may_use_and_be_told_is_spelled_either_way(
+    caller: APIClient, warmer: Agent, optimization: dict[str, Any], budget: dict[str, Any]
+) -> None:
+    config = {**WORDS["taskConfig"], "promptOptimization": optimization, "budget": budget}
+
+    made = caller.post(at(warmer), {**WORDS, "taskConfig": config})
+
+    assert made.status_code == 201, made.json()
+    stored = made.json()["task_config"]
+    assert stored["prompt_optimization"] == {"max_messages": 5, "max_tokens": 900}
+    assert stored["budget"] == {"tokens_per_cycle": 7, "when_spent": "skip"}
+    for more, refused in (("perCycle", "per_cycle"), ("tokensPerCycle", "tokensPerCycle")):
+        wrong = {**config, "budget": {"tokens_per_cycle": 7, more: 1}}
+        answer = caller.post(at(warmer), {**WORDS, "taskConfig": wrong})
+        assert pointers(answer) == {f"/task_config/budget/{refused}"}
 
 
 @pytest.mark.django_db(transaction=True)  # ids follow time, which a transaction stops

@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from agents_app import memory
-from agents_app.models import ModelCall
+from agents_app.models import ModelCall, Provider
 from agents_app.models_memory import MemoryKind
 from scheduler_app.models import Schedule
 from tests.agents_app.agents import make_agent
@@ -63,6 +63,19 @@ def test_it_shows_tokens_before_and_after_by_section_and_asks_nobody() -> None:
     assert sections["memory"]["after"] < sections["memory"]["before"]
     assert (tight["agent"], tight["model"], tight["phase"]) == ("one", "small", "plan")
     assert not ModelCall.objects.exists()
+
+
+@pytest.mark.parametrize(("phase", "most"), [("plan", 2_000), ("schedule", 2_500)])
+@pytest.mark.usefixtures("schedule")
+def test_a_small_model_is_told_no_more_than_it_holds(phase: str, most: int) -> None:
+    unbounded = told("--phase", phase)
+    Provider.objects.update(models=[{"name": "small", "context_tokens": 5_000}])
+
+    bounded = told("--phase", phase)
+
+    assert (unbounded["max_tokens"], bounded["max_tokens"]) == (8_000, most)
+    assert bounded["fits"]
+    assert told("--phase", phase, "--max-tokens", "900")["max_tokens"] == 900
 
 
 @pytest.mark.usefixtures("schedule")

@@ -13,6 +13,7 @@ import pytest
 from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
+from agents_app import metrics
 from agents_app.models import Cycle, ModelCall
 from executions_app import clock, ids
 from executions_app.models import AuditEntry
@@ -74,6 +75,21 @@ def test_a_schedule_shows_what_it_has_used(owner: User, make_schedule: MakeSched
     assert [one["key"] for one in shown["models"]] == ["small"]
     assert len(shown["days"]) == 1
     assert longer["totals"]["total_tokens"] == 5_110
+
+
+def test_the_route_and_the_gauges_tell_the_same(owner: User, make_schedule: MakeSchedule) -> None:
+    schedule = make_schedule()
+    used(schedule, 100, completion_tokens=11)
+    used(schedule, 10, phase="schedule", status="failed")
+    used(schedule, 7, phase="schedule", status="malformed", completion_tokens=3)
+
+    phases = signed_in(owner).get(path(schedule)).json()["phases"]
+
+    gauges = {family.name: family for family in metrics.families(clock.now())}
+    for name in ("prompt_tokens", "completion_tokens", "cost_usd"):
+        samples = gauges[f"cadenza_model_{name}_last_hour"].samples
+        told = {one.labels["phase"]: Decimal(str(one.value)) for one in samples}
+        assert told == {one["key"]: Decimal(str(one[name])) for one in phases}, name
 
 
 @pytest.mark.parametrize("days", ["0", "401", "many"])

@@ -16,7 +16,7 @@ from django.db import IntegrityError, connection, transaction
 
 from agents_app import selection
 from agents_app.cycle import approving, ending, frozen, monitor, running, stages, watchdog
-from agents_app.models import Cycle, CycleStage, CycleStatus, Endpoint, PlanApproval
+from agents_app.models import Cycle, CycleStage, CycleStatus, Endpoint, Memory, PlanApproval
 from agents_app.tools import Tool, registry, tool
 from errors_app import handling, recovery, rescuer
 from errors_app.models import DeadLetter, ErrorRecord
@@ -354,6 +354,7 @@ def test_what_was_approved_is_not_put_off_for_another_of_its_key(user: User) -> 
 
 
 def test_a_rejected_plan_fails_its_execution_for_good_and_says_who_and_why(user: User) -> None:
+    asked.an_agent()
     approval = asked.waiting(user)
 
     approving.reject(approval, reason="not at night", actor=by(user))
@@ -369,6 +370,8 @@ def test_a_rejected_plan_fails_its_execution_for_good_and_says_who_and_why(user:
     assert (cycle_of(approval).status, steps_of(approval)) == ("failed", ["cancelled"] * 2)
     assert {"execution:failed", "agent:failed", "error:recorded"} <= set(told(execution))
     assert AuditEntry.objects.get(action="plan.rejected").note == "not at night"
+    (kept,) = Memory.objects.filter(execution_id=execution.id)
+    assert kept.text.startswith("failed, rejected: a person rejected the plan: 'not at night'")
 
 
 def test_what_was_rejected_is_not_tried_again_by_any_door(user: User) -> None:
@@ -476,6 +479,7 @@ def test_rejections_with_different_words_are_likes_of_each_other(user: User) -> 
 
 
 def test_a_plan_that_nobody_answers_expires_and_no_other_does(user: User) -> None:
+    asked.an_agent()
     approval, other = asked.waiting(user), asked.waiting(user)
     before = approving.expire()
     late(approval)
@@ -489,6 +493,11 @@ def test_a_plan_that_nobody_answers_expires_and_no_other_does(user: User) -> Non
     record = record_of(execution)
     assert (record.recovery_status, record.severity) == ("escalated", "high")
     assert "Nobody approved its plan in time" in explained.why(execution, now=clock.now())
+    (kept,) = Memory.objects.filter(execution_id=execution.id)
+    assert kept.text.startswith("failed, expired: Nobody approved the plan until")
+    with pytest.raises(IllegalMove, match="because nobody decided in time"):
+        handling.retry(record, actor=SYSTEM)
+    assert execution_of(approval).status == "failed"
     approval.refresh_from_db()
     assert (approval.status, approval.reason) == ("expired", "nobody answered in time")
     assert execution_of(other).status == "waiting"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from random import Random
+from threading import Barrier
 from typing import Any
 from uuid import UUID
 
@@ -110,6 +112,36 @@ def test_a_place_is_the_next_ones_in_the_moment_in_which_its_holder_ends(
     assert (second.stage, third.stage) == (CycleStage.WAIT, CycleStage.PLAN)
     assert third.agent_id == first.agent_id
     assert [one for one in caplog.records if one.name == places.__name__] == []
+
+
+def test_of_many_that_end_at_once_each_hands_its_place_to_another() -> None:
+    make_agent("warmer", max_concurrent=6)
+    at_work, in_line = ([begun(queued()) for _ in range(count)] for count in (6, 9))
+
+    for expected in (6, 3):  # as many as there are places, and then as many as are left
+        all_at_once(failed, at_work)
+
+        for one in in_line:
+            one.refresh_from_db()
+        at_work = [one for one in in_line if one.stage == CycleStage.PLAN]
+        in_line = [one for one in in_line if one.stage == CycleStage.WAIT]
+        assert len(at_work) == expected
+        assert all(one.agent_id for one in at_work)
+    assert in_line == []
+
+
+def all_at_once(act: Callable[[Cycle], None], cycles: Sequence[Cycle]) -> None:
+    begin = Barrier(len(cycles))
+
+    def acts(cycle: Cycle) -> None:
+        begin.wait(30)
+        try:
+            act(cycle)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(cycles)) as pool:
+        list(pool.map(acts, cycles))
 
 
 def test_a_cycle_is_locked_in_a_transaction_or_not_at_all() -> None:
