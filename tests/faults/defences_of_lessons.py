@@ -28,6 +28,7 @@ OF_LESSONS: Final = (
         "agents_app/planning/deciding_by_ladder.py",
         "        advised, error = self._first(lambda one: one.schedule(request))\n",
         "        advised, error = self._model.schedule(request), None\n",
+        slow=True,
     ),
     Defence(
         "a stage is one engine's",
