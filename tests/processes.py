@@ -136,6 +136,8 @@ class System:
     environment: dict[str, str]
     processes: dict[str, Process] = field(default_factory=dict)
     forgotten: Counter[str] = field(default_factory=Counter)  # blows to those that are gone
+    _entries: list[dict[str, Any]] = field(default_factory=list)
+    _read_to: int = 0  # bytes of the journal
 
     @property
     def journal(self) -> Path:
@@ -234,12 +236,15 @@ class System:
         """What the handlers wrote down: one entry when a run began, one when it ended.
 
         A line that is being written as it is read may come in half (an append crosses a page of
-        the file in two steps): it counts once it ends.
+        the file in two steps): it counts once it ends. Each is read once, for who waits asks often.
         """
-        if not self.journal.exists():
-            return []
-        written, _, _ = self.journal.read_text().rpartition("\n")
-        return [json.loads(line) for line in written.splitlines()]
+        if self.journal.exists():
+            with self.journal.open("rb") as journal:
+                journal.seek(self._read_to)
+                written, end, _ = journal.read().rpartition(b"\n")
+            self._entries += [json.loads(line) for line in written.splitlines()]
+            self._read_to += len(written + end)
+        return list(self._entries)
 
     def blows(self) -> Counter[str]:
         """How often its processes were killed or paused, or died by themselves."""
