@@ -1,8 +1,6 @@
 """The metronome: celery-beat's scheduler class, which drives the dispatcher round after round.
 
-Any number of beats may run. Schedules of people never go through django-celery-beat: its tables
-hold only the handful of maintenance jobs, and each of their fires is claimed by one beat through a
-compare-and-set. An exception never leaves `tick`, because it would end the process.
+Any number of beats may run. An exception never leaves `tick`, because it would end the process.
 """
 
 from __future__ import annotations
@@ -14,15 +12,12 @@ from dataclasses import replace
 from typing import Any, Final
 
 from django.db import connection
-from django.db.models import Q
-from django_celery_beat.models import PeriodicTask
-from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 
 from agents_app.cycle import approving, watchdog
 from config.env import env
 from errors_app.breakers.correcting import Corrections
 from errors_app.incidents import tending
-from executions_app import clock, expiry, migrated, partitions
+from executions_app import clock, expiry, partitions
 from executions_app.database_errors import is_away
 from scheduler_app import (
     admission,
@@ -34,6 +29,7 @@ from scheduler_app import (
     epoch,
     holds,
     last_round,
+    maintenance,
     outlook,
     pauses,
     queues,
@@ -239,61 +235,20 @@ class Metronome:
         system.note_tick(problem=problem, now=clock.now())
 
 
-class CadenzaScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library has no types
+class CadenzaScheduler(maintenance.MaintenanceScheduler):
     """Run by `celery beat -S scheduler_app.beat.CadenzaScheduler`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.metronome = Metronome()
-        self._reserved: ModelEntry | None = None
         self._maintain_at = float("-inf")
         super().__init__(*args, **kwargs)
-
-    def setup_schedule(self) -> None:
-        """Read the maintenance jobs, once there are tables to read them from."""
-        migrated.wait()
-        super().setup_schedule()
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """One round of the dispatcher, then at most one maintenance job; seconds to sleep."""
         with last_round.whole():
             wait = self.metronome.beat()
-            if not self.metronome.is_broker_away:
+            if not self.metronome.is_broker_away and not queues.is_left_alone():
                 if time.monotonic() >= self._maintain_at:
-                    self._maintain_at = time.monotonic() + self._maintain(*args, **kwargs)
+                    self._maintain_at = time.monotonic() + self.maintain(*args, **kwargs)
                 wait = min(wait, self._maintain_at - time.monotonic())
         return max(0.0, min(wait, env.tick_seconds))
-
-    def _maintain(self, *args: Any, **kwargs: Any) -> float:
-        """Look at the maintenance jobs; answers in how many seconds to look again, at most one."""
-        try:
-            wait: float = super().tick(*args, **kwargs)
-        except Exception:
-            logger.exception("A maintenance job could not be looked at; trying again")
-            return AFTER_TROUBLE_SECONDS
-        return wait
-
-    def reserve(self, entry: ModelEntry) -> ModelEntry:
-        """The entry of the following fire; nothing is saved before the fire is claimed."""
-        self._reserved = next(entry)
-        return self._reserved
-
-    def apply_entry(self, entry: ModelEntry, producer: Any = None) -> None:
-        """Send a maintenance job if this beat is the one that claims its fire."""
-        if self._claim(entry):
-            super().apply_entry(entry, producer=producer)
-
-    def _claim(self, entry: ModelEntry) -> bool:
-        following = self._reserved
-        assert following is not None
-        unclaimed = Q(last_run_at=entry.last_run_at) | Q(last_run_at__isnull=True)
-        claimed = PeriodicTask.objects.filter(unclaimed, pk=entry.model.pk).update(
-            last_run_at=following.last_run_at, total_run_count=following.total_run_count
-        )
-        if not claimed:
-            seen = PeriodicTask.objects.filter(pk=entry.model.pk).values_list("last_run_at").first()
-            if seen is not None:
-                following.last_run_at = following.model.last_run_at = seen[0]
-        return bool(claimed)
-
-    def sync(self) -> None:
-        """Nothing to write: `_claim` is the only writer of what a fire changes."""

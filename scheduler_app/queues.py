@@ -39,13 +39,23 @@ class _Patience:
 @contextmanager
 def asking() -> Iterator[redis.Redis]:
     """The broker, with every failure as BrokerAway; refuses at once shortly after a failure."""
-    if time.monotonic() < _Patience.until:
+    if is_left_alone():
         raise BrokerAway("Redis did not answer a moment ago")
     try:
         yield broker()
     except (redis.RedisError, OSError) as error:
-        _Patience.until = time.monotonic() + PAUSE_AFTER_FAILURE_SECONDS
+        leave_alone()
         raise BrokerAway(f"Redis did not answer: {error}") from error
+
+
+def is_left_alone() -> bool:
+    """Whether the broker has failed this process a moment ago."""
+    return time.monotonic() < _Patience.until
+
+
+def leave_alone() -> None:
+    """It has failed just now: this process asks it nothing for PAUSE_AFTER_FAILURE_SECONDS."""
+    _Patience.until = time.monotonic() + PAUSE_AFTER_FAILURE_SECONDS
 
 
 def publish(messages: Iterable[Message], *, most_per_message: int | None = None) -> int:

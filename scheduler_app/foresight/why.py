@@ -7,7 +7,7 @@ closed list of reasons that fits does. Where no row explains it, the answer says
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -21,13 +21,14 @@ from executions_app.wording import iso
 from scheduler_app.foresight import past, why_refused, why_words
 from scheduler_app.foresight.past import Then
 from scheduler_app.foresight.why_closed import closed_words
-from scheduler_app.foresight.why_unrecorded import Absence, absence, slack
+from scheduler_app.foresight.why_unrecorded import Absence, absence, off, slack
 from scheduler_app.models import FireRecord, Schedule
 from scheduler_app.policies import FireReason, TriggerType
 
 OVERDUE: Final = timedelta(seconds=2)  # a beat looks once a second
 OTHERS_LOOKED_AT: Final = 200
 OTHERS_NAMED: Final = 5
+HELD: Final = ("disabled", "finished", "paused")
 STARTED: Final = (TriggerType.EVENT_DRIVEN, TriggerType.DEPENDENT)  # by what happens
 
 
@@ -43,9 +44,12 @@ class Why:
 
 
 def explain(schedule: Schedule, *, at: datetime | None, now: datetime) -> Why:
-    """Why the fire at `at` did or did not run; without `at` the latest one."""
+    """Why the fire at `at` did or did not run.
+
+    Without `at` the latest one, and whether the schedule is disabled or paused since.
+    """
     if at is None:
-        return _latest(schedule, now)
+        return _with_what_holds_it(schedule, _latest(schedule, now), now=now)
     fire = recorded(schedule, at)
     if fire is not None:
         return of_record(schedule, fire, now=now)
@@ -103,6 +107,13 @@ def _latest(schedule: Schedule, now: datetime) -> Why:
         return _of_absence(absence(schedule, due, now=now))
     last = _last(schedule, until=None, now=now)
     return last or _of_absence(absence(schedule, due or now, now=now))
+
+
+def _with_what_holds_it(schedule: Schedule, latest: Why, *, now: datetime) -> Why:
+    held = off(schedule, now=now)
+    if held is None or latest.code in HELD:
+        return latest
+    return replace(latest, sentence=f"{latest.sentence} {held.sentence}")
 
 
 def _last(schedule: Schedule, *, until: datetime | None, now: datetime) -> Why | None:

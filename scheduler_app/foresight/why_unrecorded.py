@@ -80,12 +80,8 @@ def _reasons(
     bound = _bound(then, nominal)
     if bound:
         yield Absence(nominal, "out_of_bounds", f"{about} does not count: {bound}.")
-    if not then.enabled:
-        yield _disabled(schedule, then, nominal)
-    if then.paused_until is not None and then.paused_until > nominal:
-        until = wording.moment(then.paused_until, now=now)
-        words = f"The schedule is paused until {until}{_by(then)}{_reason(then)}."
-        yield Absence(nominal, "paused", words)
+    if (off := _off(schedule, then, nominal, now=now)) is not None:
+        yield off
     if put_off := why_retimed.sentence(schedule, nominal):
         yield Absence(nominal, "retimed", put_off)
     if nominal > now:
@@ -96,6 +92,24 @@ def _reasons(
         words = f"Nothing is recorded of {iso(nominal)}: records are kept for {KEPT.days} days."
         yield Absence(nominal, "not_kept", words)
     yield Absence(nominal, "unrecorded", _unrecorded(then, nominal))
+
+
+def off(schedule: Schedule, *, now: datetime) -> Absence | None:
+    """That it is disabled, finished or paused at this moment; None if it is not."""
+    is_paused = schedule.paused_until is not None and schedule.paused_until > now
+    if schedule.enabled and not is_paused:
+        return None
+    return _off(schedule, past.as_of(schedule, now), now, now=now)
+
+
+def _off(schedule: Schedule, then: Then, at: datetime, *, now: datetime) -> Absence | None:
+    if not then.enabled:
+        return _disabled(schedule, then, at)
+    if then.paused_until is None or then.paused_until <= at:
+        return None
+    until = wording.moment(then.paused_until, now=now)
+    words = f"The schedule is paused until {until}{_by(then)}{_reason(then)}."
+    return Absence(at, "paused", words)
 
 
 def _bound(then: Then, nominal: datetime) -> str:

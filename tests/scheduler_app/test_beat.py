@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
+from kombu.exceptions import OperationalError
 
 from config.celery import app
 from config.env import env
@@ -336,6 +337,46 @@ def test_of_two_beats_one_sends_a_maintenance_job(maintenance: PeriodicTask) -> 
     maintenance.refresh_from_db()
     assert sent() == 1
     assert maintenance.total_run_count == 1
+
+
+@pytest.fixture
+def busy(maintenance: PeriodicTask) -> Iterator[CadenzaScheduler]:
+    """A beat with a maintenance job that is due, between two of its looks at Redis."""
+    beat = CadenzaScheduler(app=app)
+    beat.setup_schedule()
+    assert maintenance.name in beat.schedule
+    beat.metronome._kept_house_at = time.monotonic() + 60
+    yield beat
+    forgive_redis()
+
+
+def test_a_redis_that_failed_a_moment_ago_is_not_asked_to_take_a_maintenance_job(
+    busy: CadenzaScheduler,
+) -> None:
+    queues.leave_alone()
+    busy.tick()
+    left_alone = sent()
+    forgive_redis()
+
+    for _ in range(5):
+        busy.tick()
+
+    assert (left_alone, sent()) == (0, 1)
+
+
+def test_a_redis_that_does_not_take_a_maintenance_job_is_left_alone_for_a_moment(
+    busy: CadenzaScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OperationalError("Timeout reading from socket")
+
+    monkeypatch.setattr(busy, "send_task", fail)
+
+    for _ in range(5):
+        busy.tick()
+
+    assert queues.is_left_alone()
+    assert sent() == 0
 
 
 def test_the_fires_of_people_never_go_through_the_library(make_schedule: MakeSchedule) -> None:

@@ -166,6 +166,38 @@ def test_a_pause_is_told_with_its_end_and_what_lies_after_it_is_not_due_yet(
     assert "moving" in during.sentence
 
 
+def test_who_asks_for_the_latest_fire_of_a_paused_schedule_hears_of_the_pause(
+    make_schedule: MakeSchedule, owner: User
+) -> None:
+    schedule = make_schedule(late_by=timedelta(seconds=5.5))
+    dispatcher.dispatch_due()
+    running = explain(schedule)
+    until = clock.now() + HOUR
+    schedules.pause(schedule.id, reason="moving", until=until, actor=Actor.of(owner))
+
+    paused = explain(schedule)
+
+    assert paused.code == running.code == FireReason.DISPATCHED
+    assert "paused" not in running.sentence
+    assert "became execution #" in paused.sentence
+    assert "The schedule is paused until" in paused.sentence
+    assert paused.sentence.endswith(": moving.")
+
+
+def test_who_asks_for_the_latest_fire_of_a_disabled_schedule_hears_who_disabled_it(
+    make_schedule: MakeSchedule, owner: User
+) -> None:
+    schedule = make_schedule(late_by=timedelta(seconds=5.5))
+    dispatcher.dispatch_due()
+    schedules.pause(schedule.id, reason="audit", until=None, actor=Actor.of(owner))
+
+    answer = explain(schedule)
+
+    assert answer.code == FireReason.DISPATCHED
+    assert f"The schedule is disabled by {owner.get_username()} since" in answer.sentence
+    assert answer.sentence.count("disabled") == 1
+
+
 def test_a_manual_schedule_is_never_started_by_time(make_schedule: MakeSchedule) -> None:
     schedule = make_schedule(trigger_type="manual", schedule_type="", schedule_config={})
 
