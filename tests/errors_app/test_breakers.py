@@ -5,12 +5,15 @@ from __future__ import annotations
 import random
 import threading
 import time
+from dataclasses import asdict
 from typing import cast
 from uuid import uuid4
 
 import pytest
 import redis
 
+from config.env import load
+from errors_app.breakers import local
 from errors_app.breakers import rules as judging
 from errors_app.breakers import store as redis_store
 from errors_app.breakers.local import Breakers, Call
@@ -117,6 +120,50 @@ def test_those_that_were_refused_together_come_back_one_after_the_other() -> Non
     assert 12.0 <= min(waits) < 13.0
     assert 71.0 < max(waits) <= 72.0
     assert len({round(one) for one in waits}) > 50
+
+
+# What an installation may set
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "rule", "set_to"),
+    [
+        ("BREAKER_CONSECUTIVE_FAILURES", "3", "consecutive_failures", 3),
+        ("BREAKER_FAILURE_RATE", "0.25", "failure_rate", 0.25),
+        ("BREAKER_MIN_CALLS", "7", "min_calls", 7),
+        ("BREAKER_WINDOW_SECONDS", "12.5", "window_ms", 12_500),
+        ("BREAKER_COOLDOWN_SECONDS", "2.5", "cooldown_ms", 2_500),
+        ("BREAKER_COOLDOWN_MAX_SECONDS", "45", "cooldown_most_ms", 45_000),
+    ],
+)
+def test_each_setting_is_one_of_the_rules(
+    monkeypatch: pytest.MonkeyPatch, setting: str, value: str, rule: str, set_to: float
+) -> None:
+    monkeypatch.setattr(redis_store, "env", load())
+    usual = redis_store.rules()
+    monkeypatch.setenv(setting, value)
+    monkeypatch.setattr(redis_store, "env", load())
+
+    assert getattr(usual, rule) != set_to
+    assert asdict(redis_store.rules()) == {**asdict(usual), rule: set_to}
+
+
+def test_the_longest_cooldown_is_never_shorter_than_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("BREAKER_COOLDOWN_SECONDS", "90")
+    monkeypatch.setenv("BREAKER_COOLDOWN_MAX_SECONDS", "60")
+    monkeypatch.setattr(redis_store, "env", load())
+
+    assert redis_store.rules().cooldown_most_ms == 90_000
+
+
+def test_breakers_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert local.of_this_process() is not None
+    monkeypatch.setenv("BREAKER_ENABLED", "false")
+    monkeypatch.setattr(local, "env", load())
+
+    assert local.of_this_process() is None
 
 
 # What opens it
