@@ -10,13 +10,14 @@ from django.utils.safestring import SafeString
 from executions_app import clock
 from executions_app.wording import iso
 from scheduler_app.foresight import why
+from scheduler_app.foresight.why_unrecorded import off
 from scheduler_app.models import FireRecord, Schedule
 
 SHOWN: Final = 5
 
 
 def last_fires(schedule: Schedule) -> SafeString | str:
-    """The latest fires with their sentences; with none, why there is none."""
+    """The latest fires with their sentences and what keeps it from more; with none, why not."""
     if schedule._state.adding:  # noqa: SLF001  the form of one that is not stored yet
         return "-"
     recorded = FireRecord.objects.filter(schedule_id=schedule.id)
@@ -31,4 +32,7 @@ def last_fires(schedule: Schedule) -> SafeString | str:
         '<td class="pr-4 align-top whitespace-nowrap">{}</td><td>{}</td></tr>',
         ((iso(one.at), one.code, one.sentence) for one in answers),
     )
-    return format_html("<table>{}</table>", rows)
+    held = off(schedule, now=now)
+    return format_html(
+        "<table>{}</table>{}", rows, "" if held is None else format_html("<p>{}</p>", held.sentence)
+    )

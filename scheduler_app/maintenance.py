@@ -1,7 +1,8 @@
 """The maintenance jobs: celery-beat's own entries, each of whose fires one beat claims.
 
 Schedules of people never go through django-celery-beat: its tables hold this handful only. Any
-number of beats look at it. A fire that Redis did not take is passed over: the next one is soon.
+number of beats look at it. A fire that was claimed and that Redis then did not take is passed over:
+the job is sent at its next fire.
 """
 
 from __future__ import annotations
@@ -9,15 +10,18 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
+import redis
 from celery.beat import SchedulingError
 from django.db.models import Q
 from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
+from kombu.exceptions import OperationalError
 
 from executions_app import migrated
 from scheduler_app import queues
 
 LOOK_AGAIN_SECONDS: Final = 1.0
+REDIS_IS_AWAY: Final = (OperationalError, redis.RedisError, OSError)
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +41,21 @@ class MaintenanceScheduler(DatabaseScheduler):  # type: ignore[misc]  # the libr
     def maintain(self, *args: Any, **kwargs: Any) -> float:
         """Look at the maintenance jobs; answers in how many seconds to look again, at most one."""
         try:
+            self._connect()
             wait: float = super().tick(*args, **kwargs)
+        except REDIS_IS_AWAY as error:
+            queues.leave_alone()
+            logger.warning("Redis did not answer, maintenance jobs wait for it: %s", error)
         except Exception:
             logger.exception("A maintenance job could not be looked at; trying again")
-            return LOOK_AGAIN_SECONDS
-        return wait
+        else:
+            return wait
+        self._heap = None  # what was taken out of it is put back when it is built anew
+        return LOOK_AGAIN_SECONDS
+
+    def _connect(self) -> None:
+        """Try once. The library tries until Redis is back, and its beat does nothing meanwhile."""
+        self.connection.ensure_connection(max_retries=0)
 
     def reserve(self, entry: ModelEntry) -> ModelEntry:
         """The entry of the following fire; nothing is saved before the fire is claimed."""
@@ -57,8 +71,9 @@ class MaintenanceScheduler(DatabaseScheduler):  # type: ignore[misc]  # the libr
         """As the library does it; a Redis that did not take it is left alone for a moment."""
         try:
             return super().apply_async(entry, *args, **kwargs)
-        except SchedulingError:
-            queues.leave_alone()
+        except SchedulingError as error:
+            if isinstance(error.__context__, REDIS_IS_AWAY):
+                queues.leave_alone()
             raise
 
     def _claim(self, entry: ModelEntry) -> bool:

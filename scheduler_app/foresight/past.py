@@ -37,11 +37,17 @@ class Switch:
 
 @dataclass(frozen=True, slots=True)
 class Then:
-    """A schedule as of an instant; `switched` is the latest switch or pause before it."""
+    """A schedule as of an instant.
+
+    `switched` is the act that had disabled or paused it, None where nobody did (what is finished
+    disables itself). `reason` is why it was so; what stands in the row of a pause that is over is
+    none.
+    """
 
     words: Mapping[str, Any]
     anchor_at: datetime
     switched: Switch | None
+    reason: str
     is_certain: bool
 
     @property
@@ -89,17 +95,23 @@ class Then:
 def as_of(schedule: Schedule, instant: datetime) -> Then:
     """What `schedule` said at `instant`, which is not before its creation."""
     words: dict[str, Any] = {name: getattr(schedule, name) for name in SAID}
-    anchor_at, switched, is_moved = schedule.anchor_at, None, False
-    entries = list(_edits(schedule))
-    for place, entry in enumerate(entries):
-        if entry.created_at <= instant:
-            switched = _last_switch(entries[place:])
-            if is_moved:  # else the row still has the grid of then
-                anchor_at = _anchor(entries[place:], words) or anchor_at
-            break
+    anchor_at, is_moved = schedule.anchor_at, False
+    entries = _edits(schedule)
+    taken_back = list(takewhile(lambda one: one.created_at > instant, entries))
+    for entry in taken_back:
         is_moved = is_moved or _moves_anchor(entry)
         words.update({name: value for name, value in _before(entry).items() if name in words})
-    return Then(words, anchor_at, switched, is_certain=len(entries) < MOST_EDITS)
+    past = entries[len(taken_back) :]
+    if is_moved:  # else the row still has the grid of then
+        anchor_at = _anchor(past, words) or anchor_at
+    switch = _switch(past, words)
+    return Then(
+        words,
+        anchor_at,
+        switched=None if switch is None else Switch(switch.created_at, switch.actor),
+        reason=_reason(past, switch, words),
+        is_certain=len(entries) < MOST_EDITS,
+    )
 
 
 def _edits(schedule: Schedule) -> list[AuditEntry]:
@@ -115,11 +127,27 @@ def _before(entry: AuditEntry) -> Mapping[str, Any]:
     return entry.before or {}
 
 
-def _last_switch(entries: list[AuditEntry]) -> Switch | None:
-    for entry in entries:
-        if not {"enabled", "paused_until", "pause_reason"}.isdisjoint(_before(entry)):
-            return Switch(entry.created_at, entry.actor)
-    return None
+def _switch(entries: list[AuditEntry], words: Mapping[str, Any]) -> AuditEntry | None:
+    """The act that disabled it, or paused it; None if the latest such act did the opposite."""
+    name = "paused_until" if words["enabled"] else "enabled"
+    latest = next((one for one in entries if name in _before(one)), None)
+    return latest if latest is not None and not _turned_on(latest, name) else None
+
+
+def _turned_on(entry: AuditEntry, name: str) -> bool:
+    value = (entry.after or {}).get(name)
+    return bool(value) if name == "enabled" else value is None
+
+
+def _reason(entries: list[AuditEntry], switch: AuditEntry | None, words: Mapping[str, Any]) -> str:
+    """Why it is off or paused: in the words of that act, or of the row if no act wrote them."""
+    reason = str(words["pause_reason"])
+    if switch is not None:
+        is_told = words["enabled"] or switch.action == DISABLED
+        return reason if is_told else str((switch.after or {}).get("pause_reason", ""))
+    latest = next((one for one in entries if "pause_reason" in _before(one)), None)
+    is_of_an_act = latest is not None and (latest.after or {}).get("pause_reason") == reason
+    return "" if is_of_an_act else reason
 
 
 def _moves_anchor(entry: AuditEntry) -> bool:

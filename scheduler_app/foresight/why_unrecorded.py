@@ -121,8 +121,9 @@ def _bound(then: Then, nominal: datetime) -> str:
 
 
 def _disabled(schedule: Schedule, then: Then, nominal: datetime) -> Absence:
-    if then.switched is None and schedule.fired_count:
-        words = f"The schedule was finished: it made {schedule.fired_count} runs and has no more."
+    if then.switched is None and not then.reason and schedule.fired_count:
+        made = "one run" if schedule.fired_count == 1 else f"{schedule.fired_count} runs"
+        words = f"The schedule was finished: it made {made} and has no more."
         return Absence(nominal, "finished", words)
     return Absence(nominal, "disabled", f"The schedule is disabled{_by(then)}{_reason(then)}.")
 
@@ -207,8 +208,7 @@ def _by(then: Then) -> str:
 
 
 def _reason(then: Then) -> str:
-    reason = str(then.words["pause_reason"])
-    return f": {reason}" if reason else ""
+    return f": {then.reason}" if then.reason else ""
 
 
 def _a(noun: str) -> str:

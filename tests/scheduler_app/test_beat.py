@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.test.utils import CaptureQueriesContext
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from kombu.exceptions import OperationalError
@@ -377,6 +377,54 @@ def test_a_redis_that_does_not_take_a_maintenance_job_is_left_alone_for_a_moment
 
     assert queues.is_left_alone()
     assert sent() == 0
+
+
+def test_a_redis_that_is_away_as_the_first_maintenance_job_is_due_holds_no_round_up(
+    busy: CadenzaScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = app.connection_for_write("redis://127.0.0.1:1/0")
+    monkeypatch.setitem(busy.__dict__, "connection", nowhere)
+    busy.tick()
+    waits, left_alone = sent() == 0, queues.is_left_alone()
+    monkeypatch.undo()
+    forgive_redis()
+    busy._maintain_at = float("-inf")
+
+    for _ in range(5):
+        busy.tick()
+
+    assert (waits, left_alone, sent()) == (True, True, 1)
+
+
+def test_a_maintenance_job_for_a_queue_that_is_not_there_says_nothing_of_redis(
+    busy: CadenzaScheduler, maintenance: PeriodicTask
+) -> None:
+    PeriodicTask.objects.filter(pk=maintenance.pk).update(queue="sytem")
+    busy.setup_schedule()
+
+    for _ in range(5):
+        busy.tick()
+
+    maintenance.refresh_from_db()
+    assert maintenance.total_run_count == 1
+    assert not queues.is_left_alone()
+
+
+def test_a_maintenance_job_whose_claim_failed_is_claimed_in_a_later_round(
+    busy: CadenzaScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> bool:
+        raise DatabaseError("the server closed the connection unexpectedly")
+
+    monkeypatch.setattr(busy, "_claim", fail)
+    busy.tick()
+    monkeypatch.undo()
+    busy._maintain_at = float("-inf")
+
+    for _ in range(5):
+        busy.tick()
+
+    assert sent() == 1
 
 
 def test_the_fires_of_people_never_go_through_the_library(make_schedule: MakeSchedule) -> None:

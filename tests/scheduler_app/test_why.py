@@ -22,6 +22,7 @@ from scheduler_app.sources import internal
 from tests.factories import ExecutionFactory
 
 MakeSchedule = Callable[..., Schedule]
+SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 NINE = {"schedule_type": "cron", "schedule_config": {"cron": "0 9 * * *"}}
@@ -196,6 +197,67 @@ def test_who_asks_for_the_latest_fire_of_a_disabled_schedule_hears_who_disabled_
     assert answer.code == FireReason.DISPATCHED
     assert f"The schedule is disabled by {owner.get_username()} since" in answer.sentence
     assert answer.sentence.count("disabled") == 1
+
+
+def ends_with_its_next_fire(schedule: Schedule) -> None:
+    """It fires once more, and that was all."""
+    Schedule.objects.filter(id=schedule.id).update(max_runs=1, next_run_at=Now() - SECOND)
+    dispatcher.dispatch_due()
+    schedule.refresh_from_db()
+    assert not schedule.enabled
+
+
+def test_what_has_made_all_its_runs_was_disabled_by_nobody_who_had_resumed_it(
+    make_schedule: MakeSchedule, owner: User
+) -> None:
+    schedule = make_schedule()
+    schedules.pause(schedule.id, reason="audit", until=None, actor=Actor.of(owner))
+    schedules.resume(schedule.id, actor=Actor.of(owner))
+    ends_with_its_next_fire(schedule)
+
+    answer = explain(schedule)
+
+    assert answer.sentence.endswith("The schedule was finished: it made one run and has no more.")
+
+
+def test_what_has_made_all_its_runs_is_not_off_for_the_reason_of_a_pause_that_is_over(
+    make_schedule: MakeSchedule, owner: User
+) -> None:
+    schedule = make_schedule()
+    until = clock.now() + HOUR
+    schedules.pause(schedule.id, reason="moving", until=until, actor=Actor.of(owner))
+    Schedule.objects.filter(id=schedule.id).update(paused_until=Now() - SECOND)
+    ends_with_its_next_fire(schedule)
+
+    answer = explain(schedule)
+
+    assert answer.sentence.endswith("The schedule was finished: it made one run and has no more.")
+
+
+def test_who_disables_a_schedule_is_not_given_the_reason_of_a_pause_that_is_over(
+    make_schedule: MakeSchedule, owner: User
+) -> None:
+    schedule = make_schedule(late_by=timedelta(seconds=5.5))
+    dispatcher.dispatch_due()
+    until = clock.now() + HOUR
+    schedules.pause(schedule.id, reason="moving", until=until, actor=Actor.of(owner))
+    Schedule.objects.filter(id=schedule.id).update(paused_until=Now() - SECOND)
+    schedules.disable(schedule.id, actor=Actor.of(owner))
+
+    answer = explain(schedule)
+
+    assert "disabled by owner since" in answer.sentence
+    assert "moving" not in answer.sentence
+
+
+def test_what_disabled_itself_without_an_act_says_why(make_schedule: MakeSchedule) -> None:
+    schedule = make_schedule(late_by=timedelta(seconds=5.5))
+    dispatcher.dispatch_due()
+    Schedule.objects.filter(id=schedule.id).update(enabled=False, pause_reason="no next run")
+
+    answer = explain(schedule)
+
+    assert answer.sentence.endswith("The schedule is disabled: no next run.")
 
 
 def test_a_manual_schedule_is_never_started_by_time(make_schedule: MakeSchedule) -> None:
