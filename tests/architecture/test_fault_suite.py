@@ -6,11 +6,13 @@ import ast
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from _pytest._code.code import ExceptionChainRepr, ReprFileLocation, ReprTraceback
 
 from tests.faults import sampling
 from tests.faults.defence import Defence
@@ -98,7 +100,7 @@ def test_the_report_adds_up_what_its_lines_say() -> None:
     assert "| test_x::test_y | 8 | 1 fault (killed 1) | 1 | 1 |" in text
 
 
-def phase(when: Literal["setup", "teardown"], **words: Any) -> pytest.TestReport:
+def phase(when: Literal["setup", "call", "teardown"], **words: Any) -> pytest.TestReport:
     name = "test_x.py::test_z"
     said = {"outcome": "passed", "longrepr": None, **words}
     return pytest.TestReport(f"{SUITE}/{name}", (SUITE, 1, name), {}, when=when, **said)
@@ -115,6 +117,26 @@ def test_a_test_that_skips_in_what_it_needs_has_no_faults_and_no_checks(
     suite.pytest_runtest_logreport(phase("teardown", user_properties=[(PROPERTY, book)]))
 
     assert suite.lines == [Line("test_x::test_z", 7, {}, 0, 0, skipped="needs root")]
+
+
+def test_a_violation_is_told_with_what_failed_as_soon_as_the_test_is_over() -> None:
+    said: list[str] = []
+    terminal = SimpleNamespace(ensure_newline=lambda: None, write_line=said.append)
+    plugins = SimpleNamespace(getplugin={"terminalreporter": terminal}.get)
+    config: Any = SimpleNamespace(pluginmanager=plugins)
+    suite = Suite(config)
+    book = {"seed": 7, "faults": {}, "executions": 3, "violations": 0}
+    where = ReprFileLocation("/x/test_x.py", 9, "AssertionError: 6.4 s are too long")
+
+    crash = ExceptionChainRepr([(ReprTraceback([], None, "long"), where, None)])
+    suite.pytest_runtest_logreport(phase("call", outcome="failed", longrepr=crash))
+    suite.pytest_runtest_logreport(phase("teardown", user_properties=[(PROPERTY, book)]))
+
+    assert said == [
+        "test_x::test_z: seed 7, 0 faults, 3 executions checked, 1 violation",
+        "    /x/test_x.py:9",
+        "    AssertionError: 6.4 s are too long",
+    ]
 
 
 def test_a_test_that_was_skipped_says_so_and_counts_as_none() -> None:

@@ -24,6 +24,7 @@ SEED: Final = 20_261_121
 FOLDER: Final = "tests/faults"
 CHECKOUT: Final = Path(__file__).resolve().parent.parent.parent
 PROPERTY: Final = "fault"
+MOST_TOLD: Final = 20  # lines of a failure; pytest tells the whole at the end
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -95,7 +96,7 @@ class Suite:
     config: pytest.Config
     lines: list[Line] = field(default_factory=list)
     left_out: int = 0
-    _failed: set[str] = field(default_factory=set)
+    _failed: dict[str, list[str]] = field(default_factory=dict)
     _skipped: dict[str, str] = field(default_factory=dict)
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
@@ -103,9 +104,9 @@ class Suite:
         self.left_out += sum(FOLDER in item.nodeid for item in items)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Say the line of a fault test once it is over."""
+        """Say the line of a fault test once it is over, and of what it failed: not hours later."""
         if report.failed:
-            self._failed.add(report.nodeid)
+            self._failed.setdefault(report.nodeid, []).extend(_failure(report))
         if report.skipped:
             self._skipped[report.nodeid] = _reason(report)
         told: dict[str, Any] = dict(report.user_properties)
@@ -121,7 +122,8 @@ class Suite:
         reporter = self.config.pluginmanager.getplugin("terminalreporter")
         if reporter is not None:
             reporter.ensure_newline()
-            reporter.write_line(self.lines[-1].words())
+            for line in (self.lines[-1].words(), *self._failed.get(report.nodeid, ())):
+                reporter.write_line(line)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Write the report of a whole suite; a part of it writes none."""
@@ -133,6 +135,14 @@ class Suite:
         else:
             Path(path).write_text(report(self.lines))
             terminalreporter.write_line(f"The report of the fault suite is in {path}.")
+
+
+def _failure(failed: pytest.TestReport) -> list[str]:
+    """What failed, in a few lines: the message of the exception and where it was raised."""
+    crash = getattr(failed.longrepr, "reprcrash", None)
+    message = str(failed.longrepr) if crash is None else crash.message
+    where = [] if crash is None else [f"    {crash.path}:{crash.lineno}"]
+    return [*where, *(f"    {line}" for line in message.splitlines()[:MOST_TOLD])]
 
 
 def _reason(skipped: pytest.TestReport) -> str:
