@@ -115,9 +115,10 @@ def as_of(schedule: Schedule, instant: datetime) -> Then:
 
 
 def _edits(schedule: Schedule) -> list[AuditEntry]:
-    """The newest first."""
+    """The newest first; ids tell the order of different milliseconds only."""
     entries = AuditEntry.objects.filter(object_type="schedule", object_id=str(schedule.id))
-    return list(entries.order_by("-id")[:MOST_EDITS])
+    newest = entries.order_by("-id")[:MOST_EDITS]
+    return sorted(newest, key=lambda entry: entry.created_at, reverse=True)
 
 
 def _before(entry: AuditEntry) -> Mapping[str, Any]:

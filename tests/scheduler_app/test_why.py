@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from uuid import UUID
 
 import pytest
 from django.contrib.auth.models import User
@@ -11,7 +12,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from executions_app import clock, events, ids, lifecycle
-from executions_app.audit import Actor
+from executions_app.audit import SYSTEM, Actor
 from executions_app.events import NewEvent
 from executions_app.models import Execution, SystemState
 from scheduler_app import consequences, definition, dispatcher, schedules, system
@@ -207,6 +208,7 @@ def ends_with_its_next_fire(schedule: Schedule) -> None:
     assert not schedule.enabled
 
 
+@pytest.mark.django_db(transaction=True)  # the clock stands within a transaction
 def test_what_has_made_all_its_runs_was_disabled_by_nobody_who_had_resumed_it(
     make_schedule: MakeSchedule, owner: User
 ) -> None:
@@ -218,6 +220,26 @@ def test_what_has_made_all_its_runs_was_disabled_by_nobody_who_had_resumed_it(
     answer = explain(schedule)
 
     assert answer.sentence.endswith("The schedule was finished: it made one run and has no more.")
+
+
+@pytest.mark.django_db(transaction=True)  # the clock stands within a transaction
+def test_two_acts_of_one_millisecond_are_told_in_their_order(
+    make_schedule: MakeSchedule, owner: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schedule = make_schedule(late_by=timedelta(seconds=5.5))
+    dispatcher.dispatch_due()
+    first = ids.floor(clock.now()).int
+    of_one_millisecond = (UUID(int=first + left) for left in range(9, 0, -1))
+    monkeypatch.setattr("executions_app.audit.ids.new", lambda _: next(of_one_millisecond))
+    schedules.pause(schedule.id, reason="audit", until=None, actor=SYSTEM)
+    schedules.resume(schedule.id, actor=SYSTEM)
+    schedules.pause(schedule.id, reason="again", until=None, actor=Actor.of(owner))
+    monkeypatch.undo()
+
+    answer = explain(schedule)
+
+    assert "disabled by owner since" in answer.sentence
+    assert answer.sentence.endswith(": again.")
 
 
 def test_what_has_made_all_its_runs_is_not_off_for_the_reason_of_a_pause_that_is_over(
