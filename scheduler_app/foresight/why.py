@@ -28,7 +28,6 @@ from scheduler_app.policies import FireReason, TriggerType
 OVERDUE: Final = timedelta(seconds=2)  # a beat looks once a second
 OTHERS_LOOKED_AT: Final = 200
 OTHERS_NAMED: Final = 5
-HELD: Final = ("disabled", "finished", "paused")
 STARTED: Final = (TriggerType.EVENT_DRIVEN, TriggerType.DEPENDENT)  # by what happens
 
 
@@ -111,7 +110,7 @@ def _latest(schedule: Schedule, now: datetime) -> Why:
 
 def _with_what_holds_it(schedule: Schedule, latest: Why, *, now: datetime) -> Why:
     held = off(schedule, now=now)
-    if held is None or latest.code in HELD:
+    if held is None or held.code == latest.code:
         return latest
     return replace(latest, sentence=f"{latest.sentence} {held.sentence}")
 

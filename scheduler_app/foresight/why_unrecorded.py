@@ -80,8 +80,8 @@ def _reasons(
     bound = _bound(then, nominal)
     if bound:
         yield Absence(nominal, "out_of_bounds", f"{about} does not count: {bound}.")
-    if (off := _off(schedule, then, nominal, now=now)) is not None:
-        yield off
+    if (held := _off(schedule, then, nominal, now=now)) is not None:
+        yield held
     if put_off := why_retimed.sentence(schedule, nominal):
         yield Absence(nominal, "retimed", put_off)
     if nominal > now:
