@@ -10,10 +10,11 @@ from agents_app.models import Cycle
 from executions_app import clock, ids
 from executions_app.api.pagination import LOOKED_THROUGH
 from executions_app.models import Execution
+from executions_app.states import ACTIVE
 from scheduler_app import overview
 from tests.agents_app import objects
 from tests.rest import ids_of, signed_in
-from tests.scale.plans import watched
+from tests.scale.plans import MOST_SORTED, watched
 
 EXECUTIONS = "/api/execution/executions"
 ERRORS = "/api/errors/errors"
@@ -65,6 +66,9 @@ LISTS = [
     f"{EXECUTIONS}/{{execution}}",
 ]  # fmt: skip
 
+# Some 2,000 rows of each here: found in order or sorted, as PostgreSQL's sample of the rows says.
+OF_WHAT_IS_ACTIVE = tuple(f"status={one}" for one in sorted(ACTIVE))
+
 pytestmark = pytest.mark.usefixtures("large")
 
 
@@ -84,9 +88,9 @@ def test_every_list_and_filter_costs_a_page(reader: User) -> None:
             answer = client.get(path.format(**words))
 
         assert answer.status_code in {200, 404}, path
-        # A row that is looked at may lie on a page of its own. What is active (some 2,000 rows of
-        # each state here) is found in order or sorted, as PostgreSQL's sample of the rows says.
-        seen.must_cost_little(pages=2 * LOOKED_THROUGH, sorted_rows=LOOKED_THROUGH)
+        most_sorted = LOOKED_THROUGH if path.endswith(OF_WHAT_IS_ACTIVE) else MOST_SORTED
+        # A row that is looked at may lie on a page of its own.
+        seen.must_cost_little(pages=2 * LOOKED_THROUGH, sorted_rows=most_sorted)
 
 
 def test_a_filter_without_an_index_finds_what_is_old_by_going_on(reader: User) -> None:
