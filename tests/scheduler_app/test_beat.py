@@ -382,8 +382,12 @@ def test_a_redis_that_does_not_take_a_maintenance_job_is_left_alone_for_a_moment
 def test_a_redis_that_is_away_as_the_first_maintenance_job_is_due_holds_no_round_up(
     busy: CadenzaScheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def sleep(_: float) -> None:
+        raise AssertionError("the library waits for Redis")
+
     nowhere = app.connection_for_write("redis://127.0.0.1:1/0")
     monkeypatch.setitem(busy.__dict__, "connection", nowhere)
+    monkeypatch.setattr("kombu.utils.functional.sleep", sleep)
     busy.tick()
     waits, left_alone = sent() == 0, queues.is_left_alone()
     monkeypatch.undo()
