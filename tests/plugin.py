@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Generator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 SHARED = ("tests/scale/", "tests/journeys/when/")
 KEYS_OF_MODELS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY")  # no test asks a model that costs money
 SHARED_BY_A_MODULE = ("tests/browser/", "tests/faults/", "tests/journeys/")
+REPETITION = re.compile(r"\[(seed \d+)")  # of the fault suite; they run in a row
 
 # How long an example takes says how busy the machine is.
 hypothesis.settings.register_profile("cadenza", deadline=None)
@@ -56,15 +58,24 @@ def own_a_folder(configured: str) -> embedded.Owner:
     raise AssertionError
 
 
+def shares_with(nodeid: str) -> str:
+    """What all tests that one worker runs together have in common; each repetition is its own."""
+    for folder in SHARED:
+        if nodeid.startswith(folder):
+            return folder
+    if not nodeid.startswith(SHARED_BY_A_MODULE):
+        return nodeid
+    module, _, test = nodeid.partition("::")
+    repetition = REPETITION.search(test)
+    return f"{module}, {repetition[1]}" if repetition else module
+
+
 class _Together(LoadScopeScheduling):  # type: ignore[misc]  # the library has no types
     """Gives each free worker the next test; those that share what is dear to make go together."""
 
     @override
     def _split_scope(self, nodeid: str) -> str:
-        for folder in SHARED:
-            if nodeid.startswith(folder):
-                return folder
-        return nodeid.partition("::")[0] if nodeid.startswith(SHARED_BY_A_MODULE) else nodeid
+        return shares_with(nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -21,6 +21,7 @@ from tests.faults.recording import FOLDER as SUITE
 from tests.faults.recording import PROPERTY, Line, Suite, report
 from tests.faults.sampling import Watch
 from tests.faults.undefended import UNDEFENDED
+from tests.plugin import shares_with
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 FOLDER = CHECKOUT / "tests" / "faults"
@@ -137,6 +138,14 @@ def test_a_violation_is_told_with_what_failed_as_soon_as_the_test_is_over() -> N
         "    /x/test_x.py:9",
         "    AssertionError: 6.4 s are too long",
     ]
+
+
+def test_of_several_workers_one_runs_a_module_and_each_repetition_is_over_before_the_next() -> None:
+    tests = [f"{SUITE}/test_x.py::{test}" for test in ("test_y[seed 7-once]", "test_z[seed 7]")]
+
+    assert {shares_with(test) for test in tests} == {f"{SUITE}/test_x.py, seed 7"}
+    assert shares_with(tests[0].replace("7", "8")) == f"{SUITE}/test_x.py, seed 8"
+    assert shares_with(f"{SUITE}/test_x.py::test_y[once]") == f"{SUITE}/test_x.py"
 
 
 def test_a_test_that_was_skipped_says_so_and_counts_as_none() -> None:

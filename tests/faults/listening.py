@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from channels_redis.core import RedisChannelLayer
 from django.conf import settings
 from websockets.asyncio.client import connect
 from websockets.client import ClientProtocol
@@ -25,10 +26,24 @@ from websockets.exceptions import WebSocketException
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
+from config.connections import redis_database
+from executions_app.announcer import GROUP
+
 PING_SECONDS: Final = 10.0
 COME_BACK_SECONDS: Final = 0.2
 SMALLEST_WINDOW: Final = 4_096  # bytes; the kernel keeps this much, and its double, for the client
 EVERYTHING: Final[dict[str, Any]] = {"type": "subscribe", "subscriptions": {}}
+
+
+def ring(redis_url: str) -> None:
+    """Ring the bell of a system; `events.announce` rings that of this process, in another Redis."""
+
+    async def once() -> None:
+        layer = RedisChannelLayer(hosts=[redis_database(redis_url, 2)])
+        await layer.group_send(GROUP, {"type": "feed.rang"})
+        await layer.close_pools()
+
+    asyncio.run(once())
 
 
 def address(url: str) -> str:

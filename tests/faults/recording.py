@@ -50,8 +50,10 @@ def seed(request: pytest.FixtureRequest) -> int:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep the lines of this session."""
+    """Keep the lines of this session, and let several workers leave repetitions in their order."""
     config.pluginmanager.register(Suite(config), "fault-suite")
+    if len(_seeds(config)) > 1:
+        config.option.loadscopereorder = False
 
 
 def _seeds(config: pytest.Config) -> list[int]:

@@ -124,6 +124,7 @@ def wrong_of(done: Execution, *, asked: int) -> Iterator[str]:
 def test_whatever_a_model_says_each_cycle_ends_and_calls_nothing_that_is_not_registered(
     system: System, endpoints: Endpoints, model: ModelServer, nemesis: Nemesis
 ) -> None:
+    endpoints.forget()
     endpoints.on("alpha", Does(body={"note": WORDS_OF_A_STRANGER}))
     names = list(MISBEHAVIOURS)
     ran: list[UUID] = []

@@ -22,7 +22,7 @@ from executions_app.audit import SYSTEM
 from executions_app.events import Cursor, NewEvent
 from scheduler_app import schedules
 from tests.executions_app.live_client import sign_in
-from tests.faults.listening import Listener, address, deaf, headers, listening
+from tests.faults.listening import Listener, address, deaf, headers, listening, ring
 from tests.faults.nemesis import Nemesis
 from tests.faults.sampling import Fattest
 from tests.journeys import scenario
@@ -60,7 +60,7 @@ def test_clients_that_never_read_and_hostile_ones_cost_the_others_nothing(
             for _ in range(DEAF):
                 stack.enter_context(closing(deaf(url, session)))
             made = [schedules.trigger(idle, actor=SYSTEM) for _ in range(EXECUTIONS // 2)]
-            make_noise()
+            make_noise(system)
             for _ in range(DEAF_TO_THE_PAST):
                 stack.enter_context(closing(deaf(url, session, since=str(since))))
             nemesis.strikes("client that never reads", times=DEAF + DEAF_TO_THE_PAST)
@@ -82,14 +82,14 @@ def test_clients_that_never_read_and_hostile_ones_cost_the_others_nothing(
     assert fattest.growth < MOST_GROWTH, f"the web grew by {fattest.growth / MIB:.0f} MiB"
 
 
-def make_noise() -> None:
+def make_noise(system: System) -> None:
     """More than any client's buffers hold, in pieces that a healthy one keeps up with."""
     told = {"name": "noise", "text": "n" * 4_000}
     for begin in range(0, NOISE, AT_ONCE):
         topics = range(begin, begin + AT_ONCE)
         with transaction.atomic():
             events.emit([NewEvent("schedule:updated", f"noise:{n}", told) for n in topics])
-        events.announce()
+        ring(system.redis_url)
         time.sleep(0.2)
 
 
