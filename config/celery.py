@@ -9,9 +9,10 @@ from __future__ import annotations
 import gc
 import logging
 import os
+from queue import Empty
 from typing import Any, Final
 
-from celery import Celery
+from celery import Celery, bootsteps
 from celery.signals import (
     beat_init,
     celeryd_after_setup,
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 GARBAGE_AFTER: Final = 20_000  # objects; Python's 700 means a collection for every few executions
 
+CLOSED: Final = bootsteps.CLOSE  # type: ignore[attr-defined]  # its types do not know it
 QUEUES = ("critical", "high", "normal", "low", "system")
 SOCKET = {
     # A beat only sends, and has other things to do than to wait; a worker's reads take a second.
@@ -108,6 +110,34 @@ app.conf.update(
 # when one is given back.
 app.conf["CELERY_DB_REUSE_MAX"] = 1_000_000_000
 app.autodiscover_tasks()
+
+
+class LastAnswer(bootsteps.StartStopStep):
+    """Leaves nothing with a worker that is told to stop and listens no more.
+
+    Its last question to Redis is still open, for a second at most. Celery reads the answer when
+    all that runs has ended, and the message that it may be would wait for that. Read at once, it
+    has no consumer any more and goes back to where it stood.
+    """
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def stop(self, c: Any) -> None:
+        """Called before the worker waits for its pool."""
+        if c.blueprint.state != CLOSED:  # it only connects again
+            return
+        try:
+            c.task_consumer.cancel()
+            channel = c.task_consumer.channel
+            if channel._in_poll:  # noqa: SLF001  what `Channel.close` does; it is too early for that
+                channel._brpop_read()  # noqa: SLF001
+        except Empty:
+            pass
+        except Exception as error:  # noqa: BLE001  without Redis; what is lost with it is sent again
+            logger.info("What Redis said last could not be read: %s", error)
+
+
+app.steps["consumer"].add(LastAnswer)
 
 
 @setup_logging.connect

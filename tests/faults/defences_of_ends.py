@@ -55,6 +55,13 @@ OF_ENDS: Final = (
         "_Process.at_once.wait(0.0)",
     ),
     Defence(
+        "what Redis still hands to a worker that listens no more goes back at once",
+        DRAIN + "no_message_stays_with_a_worker_that_listens_no_more",
+        "config/celery.py",
+        "                channel._brpop_read()  # noqa: SLF001\n",
+        "                pass\n",
+    ),
+    Defence(
         "what does not hear that it should stop ends with its process",
         DRAIN + "what_does_not_hear_that_it_should_stop_keeps_nobody[threads]",
         "agents_app/leaving.py",

@@ -44,7 +44,8 @@ class Deployment:
     """How many of what, how often each of it is restarted, and how long nothing is before.
 
     Meanwhile so many schedules fire each second, and so many executions come by hand. Workers of
-    `prefork` have children; with `jobs_of_seconds` one job in two seconds takes as long.
+    `prefork` have children; with `jobs_of_seconds` one job in four seconds takes as long. Who is
+    left while one is away can carry all of it: what waits for a place is not late by a restart.
     """
 
     workers: tuple[str, ...]
@@ -140,7 +141,7 @@ def test_a_rolling_restart_loses_nothing_doubles_nothing_and_delays_little(
     with ExitStack() as somebody:
         somebody.enter_context(triggering(by_hand, per_second=deployment.by_hand_per_second))
         if deployment.jobs_of_seconds:
-            somebody.enter_context(triggering(slow, per_second=0.5))
+            somebody.enter_context(triggering(slow, per_second=0.25))
         calm_until = began + timedelta(seconds=deployment.calm_seconds)
         system.until(lambda: clock.now() >= calm_until, what="it ran undisturbed for a while")
         for _ in range(deployment.rounds):
