@@ -9,6 +9,8 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import threading
+from contextlib import suppress
 from queue import Empty
 from typing import Any, Final
 
@@ -19,6 +21,7 @@ from celery.signals import (
     setup_logging,
     worker_process_init,
     worker_ready,
+    worker_shutting_down,
 )
 from kombu import Exchange, Queue
 
@@ -112,12 +115,15 @@ app.conf["CELERY_DB_REUSE_MAX"] = 1_000_000_000
 app.autodiscover_tasks()
 
 
-class LastAnswer(bootsteps.StartStopStep):
-    """Leaves nothing with a worker that is told to stop and listens no more.
+class LastMessages(bootsteps.StartStopStep):
+    """Leaves nothing with a worker that is told to stop, which would wait for all that it runs.
 
-    Its last question to Redis is still open, for a second at most. Celery reads the answer when
-    all that runs has ended, and the message that it may be would wait for that. Read at once, it
-    has no consumer any more and goes back to where it stood.
+    Its last question to Redis may still be open, for a second at most, and Celery reads the answer
+    when nothing runs any more. Read at once, the message has no consumer and goes back into its
+    queue. So does what was read already and is not acknowledged yet: a pool of processes has just
+    thrown away what it had not written to a child, and the worker would give it back as it ends.
+    What a child or a thread has in hand all the same may then come twice, as any message may: who
+    claims it first runs it.
     """
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
@@ -130,14 +136,17 @@ class LastAnswer(bootsteps.StartStopStep):
             c.task_consumer.cancel()
             channel = c.task_consumer.channel
             if channel._in_poll:  # noqa: SLF001  what `Channel.close` does; it is too early for that
-                channel._brpop_read()  # noqa: SLF001
-        except Empty:
-            pass
+                with suppress(Empty):
+                    channel._brpop_read()  # noqa: SLF001
+            channel.qos._flush()  # noqa: SLF001  what has gone back may be another worker's by now
+            channel.qos.restore_unacked()
         except Exception as error:  # noqa: BLE001  without Redis; what is lost with it is sent again
-            logger.info("What Redis said last could not be read: %s", error)
+            logger.info("What was read from Redis could not be given back: %s", error)
 
 
-app.steps["consumer"].add(LastAnswer)
+app.steps["consumer"].add(LastMessages)
+# Sent in a signal handler, which a second signal may interrupt: its own lock would wait for itself.
+worker_shutting_down.lock = threading.RLock()  # type: ignore[attr-defined]  # nor this
 
 
 @setup_logging.connect

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import threading
 from collections.abc import Callable
 
@@ -22,7 +23,7 @@ class Rounds:
     def __init__(self, name: str, duty: Callable[[], None], *, seconds: float) -> None:
         self._name, self._duty, self._seconds = name, duty, seconds
         self._guard = threading.Lock()
-        self._wake = threading.Event()
+        self._calls: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._pid = 0
         self._is_over = False
@@ -34,21 +35,29 @@ class Rounds:
             if self.is_running:
                 return
             self._pid, self._is_over = os.getpid(), False
-            self._wake.clear()
+            self._calls = queue.SimpleQueue()
             self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             self._thread.start()
 
     def stop(self, *, wait_seconds: float = 2.0) -> None:
-        """End after the round that runs, for which is waited no longer than this."""
+        """End after the round that runs, for which is waited no longer than this.
+
+        May be called from a signal handler if nothing is waited for.
+        """
         thread = self._thread
         self._is_over = True
-        self._wake.set()
-        if self._pid == os.getpid() and thread and thread is not threading.current_thread():
+        self.wake()
+        if not wait_seconds or self._pid != os.getpid():
+            return
+        if thread and thread is not threading.current_thread():
             thread.join(wait_seconds)
 
     def wake(self) -> None:
-        """Do the duty at once; may be called from a signal handler."""
-        self._wake.set()
+        """Do the duty at once; may be called from a signal handler.
+
+        One signal may interrupt the handler of another: an `Event` would wait for itself.
+        """
+        self._calls.put(None)
 
     @property
     def is_running(self) -> bool:
@@ -58,9 +67,17 @@ class Rounds:
     def _run(self) -> None:
         while not self._is_over:
             self._once()
-            self._wake.wait(self._seconds)
-            self._wake.clear()
+            self._rest()
         connection.close()
+
+    def _rest(self) -> None:
+        """Until it is woken, by however many calls, or the next round is due."""
+        try:
+            self._calls.get(timeout=self._seconds)
+            while True:
+                self._calls.get_nowait()
+        except queue.Empty:
+            return
 
     def _once(self) -> None:
         try:

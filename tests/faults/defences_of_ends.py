@@ -56,10 +56,33 @@ OF_ENDS: Final = (
     ),
     Defence(
         "what Redis still hands to a worker that listens no more goes back at once",
-        DRAIN + "no_message_stays_with_a_worker_that_listens_no_more",
+        "test_last_messages.py::test_no_message_stays_with_a_worker_that_listens_no_more",
         "config/celery.py",
-        "                channel._brpop_read()  # noqa: SLF001\n",
-        "                pass\n",
+        "                    channel._brpop_read()  # noqa: SLF001\n",
+        "                    pass\n",
+    ),
+    Defence(
+        "what a stopping worker has read and not handed to a child goes back at once",
+        "test_last_messages.py::test_no_message_stays_on_its_way_to_a_child",
+        "config/celery.py",
+        "            channel.qos.restore_unacked()\n",
+        "",
+    ),
+    Defence(
+        "what a stopping worker has given back is not given back twice",
+        "config/test_celery.py::"
+        "test_what_a_stopping_worker_has_given_back_stays_with_whoever_has_it_now",
+        "config/celery.py",
+        "            channel.qos._flush()",
+        "            pass",
+    ),
+    Defence(
+        "who is told to stop amid being told to stop waits for no lock of its own",
+        "config/test_celery.py::"
+        "test_a_worker_may_be_told_to_stop_wherever_it_hears_that_it_is_to_stop",
+        "config/celery.py",
+        "worker_shutting_down.lock = threading.RLock()",
+        "worker_shutting_down.lock = threading.Lock()",
     ),
     Defence(
         "what does not hear that it should stop ends with its process",

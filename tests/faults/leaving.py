@@ -40,6 +40,12 @@ def exit_status(system: System, process: Process, *, seconds: float = LONGEST_SE
     return int(process.child.returncode)
 
 
+def leave(system: System, process: Process) -> int:
+    """Ask it to end and wait until it has; answers its exit status."""
+    tell(process)
+    return exit_status(system, process)
+
+
 def has_let_go_of_the_database(system: System) -> None:
     """Wait until PostgreSQL has no session of a worker: none is to run, nor a child of one."""
     system.until(lambda: not _sessions(), what="no session of a worker is left")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import signal
-import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -18,7 +17,14 @@ from pytest_django import DjangoDbBlocker
 from agents_app.handlers import orphans
 from executions_app.models import Execution
 from tests.faults.conftest import THREADS
-from tests.faults.leaving import exit_status, has_let_go_of_the_database, says, tell, tell_group
+from tests.faults.leaving import (
+    exit_status,
+    has_let_go_of_the_database,
+    leave,
+    says,
+    tell,
+    tell_group,
+)
 from tests.faults.nemesis import Nemesis
 from tests.journeys import scenario
 from tests.journeys.scenario import begun, errors, one, reaches, retries, run
@@ -28,7 +34,6 @@ pytestmark = pytest.mark.fault
 
 LONG: Final = pytest.mark.long
 DRAIN_SECONDS: Final = 1.0
-WHILE_IT_STOPS_LISTENING: Final = 1.5  # seconds; its last question to Redis takes one at most
 numbers: Final = itertools.count(1)
 # A lease that would end long after the test: nobody waits for that.
 UNDER_A_LEASE: Final = 45.0
@@ -70,22 +75,17 @@ def system(living_system: System, nemesis: Nemesis) -> Iterator[System]:
 def leaver(system: System) -> Callable[..., Process]:
     """The only worker: what is put into the queues is its own."""
 
-    def start(pool: str = "threads", *, threads: int = 2, **settings: str) -> Process:
+    def start(pool: str = "threads", **settings: str) -> Process:
         nobody_works(system)
         name = f"leaver-{next(numbers)}"  # each keeps its log, and what was done to it
         before = system.environment
         system.environment = {**before, **settings}
-        worker = system.worker(name, threads=threads, pool=pool)
+        worker = system.worker(name, threads=2, pool=pool)
         system.environment = before
         system.wait_ready()
         return worker
 
     return start
-
-
-def leave(system: System, process: Process) -> int:
-    tell(process)
-    return exit_status(system, process)
 
 
 def nobody_works(system: System) -> None:
@@ -131,37 +131,6 @@ def test_a_worker_that_is_told_to_stop_ends_what_it_runs_and_begins_nothing_more
     system.wait_ready()
     for execution in waiting:
         assert reaches(system, execution, "completed", seconds=UNDER_A_LEASE).attempt == 1
-
-
-def test_no_message_stays_with_a_worker_that_listens_no_more(
-    system: System, leaver: Callable[..., Process], gate: Path
-) -> None:
-    """Redis may hand it one more. It waits in the queue again, or a beat is to send it."""
-    worker = leaver(threads=3, DRAIN_SECONDS="60")
-    short = gate.with_name("short")
-    running = [run({"until": str(gate)}), run({"until": str(short)})]
-    for execution in running:
-        system.until(lambda each=execution: begun(system, each), what="it has begun")  # type: ignore[misc]
-    assert leave(system, system.processes["beat"]) == 0
-
-    tell(worker)
-    system.until(lambda: says(worker, "Warm shutdown"), what="it has heard")
-    short.touch()  # now it looks up, and has just asked Redis
-    sent = []
-    ends = time.monotonic() + WHILE_IT_STOPS_LISTENING
-    while time.monotonic() < ends:
-        sent.append(run())
-        time.sleep(0.05)
-
-    nobodys = Execution.objects.filter(id__in=sent, published_at=None)
-    system.until(
-        lambda: system.broker.llen("normal") + nobodys.count() == len(sent),
-        what="others can have what was sent",
-        seconds=10,
-    )
-    gate.touch()
-    assert exit_status(system, worker) == 0
-    assert [(one(each).status, one(each).attempt) for each in running] == [("completed", 1)] * 2
 
 
 @pytest.mark.parametrize(
