@@ -3,6 +3,8 @@
 SHELL := /bin/bash
 RUN := .venv/bin/python
 ARGS ?=
+# A process that compiles all it imports takes more than twice as long to start.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup up demo lint format test check faults fault-mutations bench bench-quick clean
 

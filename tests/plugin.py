@@ -26,7 +26,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 SHARED = ("tests/scale/", "tests/journeys/when/")
 KEYS_OF_MODELS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY")  # no test asks a model that costs money
 SHARED_BY_A_MODULE = ("tests/browser/", "tests/faults/", "tests/journeys/")
-REPETITION = re.compile(r"\[(seed \d+)")  # of the fault suite; they run in a row
+REPETITION = re.compile(r"[\[-](seed \d+)[\]-]")  # of the fault suite; they run in a row
 
 # How long an example takes says how busy the machine is.
 hypothesis.settings.register_profile("cadenza", deadline=None)

@@ -101,6 +101,43 @@ def test_the_report_adds_up_what_its_lines_say() -> None:
     assert "| test_x::test_y | 8 | 1 fault (killed 1) | 1 | 1 |" in text
 
 
+@pytest.mark.parametrize(
+    ("option", "exit_code"),
+    [
+        ({}, pytest.ExitCode.OK),
+        ({}, pytest.ExitCode.TESTS_FAILED),
+        ({}, pytest.ExitCode.INTERRUPTED),
+        ({"keyword": "redis"}, pytest.ExitCode.OK),
+        ({"markexpr": "fault and not long"}, pytest.ExitCode.OK),
+        ({"deselect": ["test_x.py"]}, pytest.ExitCode.OK),
+        ({"maxfail": 1}, pytest.ExitCode.TESTS_FAILED),
+        ({"lf": True}, pytest.ExitCode.OK),
+        ({"stepwise": True}, pytest.ExitCode.OK),
+        ({"ignore": ["test_x.py"]}, pytest.ExitCode.OK),
+        ({"ignore_glob": ["test_*s.py"]}, pytest.ExitCode.OK),
+        ({"collectonly": True}, pytest.ExitCode.OK),
+    ],
+)
+def test_only_a_whole_suite_that_came_to_its_end_writes_its_report(
+    tmp_path: Path, option: dict[str, object], exit_code: pytest.ExitCode
+) -> None:
+    """Several workers do not tell what they left out."""
+    said: list[str] = []
+    path = tmp_path / "report.md"
+    chosen = {"keyword": "", "markexpr": "fault", "deselect": None, "maxfail": 0, **option}
+    told = {"fault_report": str(path)}
+    config: Any = SimpleNamespace(
+        option=SimpleNamespace(**chosen), args=[SUITE], getoption=told.get
+    )
+
+    terminal = SimpleNamespace(write_line=said.append)
+    Suite(config).pytest_terminal_summary(terminal, exitstatus=exit_code)
+
+    is_whole = not option and exit_code is not pytest.ExitCode.INTERRUPTED
+    assert path.exists() == is_whole
+    assert said[0].startswith("The report" if is_whole else "A part")
+
+
 def phase(when: Literal["setup", "call", "teardown"], **words: Any) -> pytest.TestReport:
     name = "test_x.py::test_z"
     said = {"outcome": "passed", "longrepr": None, **words}
@@ -140,8 +177,9 @@ def test_a_violation_is_told_with_what_failed_as_soon_as_the_test_is_over() -> N
     ]
 
 
-def test_of_several_workers_one_runs_a_module_and_each_repetition_is_over_before_the_next() -> None:
-    tests = [f"{SUITE}/test_x.py::{test}" for test in ("test_y[seed 7-once]", "test_z[seed 7]")]
+def test_of_several_workers_one_runs_all_tests_of_a_module_with_one_seed() -> None:
+    ids = ("test_y[seed 7-once]", "test_z[seed 7]", "test_z[45 days ahead-seed 7]")
+    tests = [f"{SUITE}/test_x.py::{one}" for one in ids]
 
     assert {shares_with(test) for test in tests} == {f"{SUITE}/test_x.py, seed 7"}
     assert shares_with(tests[0].replace("7", "8")) == f"{SUITE}/test_x.py, seed 8"

@@ -128,7 +128,9 @@ def listening(url: str, session: str, *, many: int) -> Iterator[list[Listener]]:
     loop = asyncio.new_event_loop()
 
     async def all_of_them() -> None:
-        await asyncio.gather(*(one.run() for one in listeners))
+        async with asyncio.TaskGroup() as group:  # unlike `gather`, it waits until all are closed
+            for one in listeners:
+                group.create_task(one.run())
 
     def live() -> None:
         with suppress(asyncio.CancelledError):

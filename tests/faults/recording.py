@@ -24,6 +24,11 @@ SEED: Final = 20_261_121
 FOLDER: Final = "tests/faults"
 CHECKOUT: Final = Path(__file__).resolve().parent.parent.parent
 PROPERTY: Final = "fault"
+MARK: Final = "fault"
+CHOOSING: Final = (  # options that leave tests out
+    "keyword", "deselect", "ignore", "ignore_glob", "lf", "stepwise", "collectonly", "maxfail"
+)  # fmt: skip
+WHOLE: Final = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)  # not one that was broken off
 MOST_TOLD: Final = 20  # lines of a failure; pytest tells the whole at the end
 
 
@@ -127,16 +132,23 @@ class Suite:
             for line in (self.lines[-1].words(), *self._failed.get(report.nodeid, ())):
                 reporter.write_line(line)
 
-    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+    def pytest_terminal_summary(self, terminalreporter: Any, exitstatus: int) -> None:
         """Write the report of a whole suite; a part of it writes none."""
         path = self.config.getoption("fault_report")
         if not path:
             return
-        if self.left_out or [one for one in self.config.args if not one.endswith(FOLDER)]:
+        if self._is_a_part() or exitstatus not in WHOLE:
             terminalreporter.write_line("A part of the fault suite: no report is written.")
         else:
             Path(path).write_text(report(self.lines))
             terminalreporter.write_line(f"The report of the fault suite is in {path}.")
+
+    def _is_a_part(self) -> bool:
+        """Several workers do not tell what they leave out; the options that make them do it."""
+        told = vars(self.config.option)
+        is_chosen = any(told.get(option) for option in CHOOSING)
+        others = [one for one in self.config.args if not one.endswith(FOLDER)]
+        return bool(self.left_out or is_chosen or others) or told["markexpr"] != MARK
 
 
 def _failure(failed: pytest.TestReport) -> list[str]:

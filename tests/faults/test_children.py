@@ -71,7 +71,7 @@ def test_a_child_that_has_taken_too_much_memory_is_replaced_and_what_it_was_to_d
     alone = [reaches(system, run(), "completed") for _ in range(4)]
     ran = {str(each.id) for each in alone}
     children = {entry["pid"] for entry in system.entries() if entry["execution"] in ran}
-    together = [run() for _ in range(20)]
+    together = [run() for _ in range(6)]
     done = [*alone, *(reaches(system, each, "completed") for each in together)]
 
     nemesis.strikes("child replaced", times=len(children))
