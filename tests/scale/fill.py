@@ -19,6 +19,7 @@ from executions_app import clock, partitions
 
 OWNERS: Final = 20
 DAYS: Final = 90  # of history
+UNFOLDED: Final = "interval '1 day'"  # errors so young are in no incident yet
 # Rows of record for each hundred executions.
 EVENTS, FIRES, ERRORS, LETTERS, AUDIT = 30, 30, 10, 1, 5
 
@@ -109,17 +110,28 @@ HISTORY: Final = (
     FROM {SAMPLE.format(share=FIRES)} AS e
     """,
     f"""
+    WITH error AS (
     INSERT INTO error_records (id, execution_id, schedule_id, owner_id, attempt, worker_id,
         started_at, ended_at, error_class, exception_type, message, stack, context, severity,
-        fingerprint, recovery_status, retry_at, note)
+        fingerprint, incident_id, recovery_status, retry_at, note)
     SELECT {ID_AFTER}, id, schedule_id, owner_id, 1, 'worker-1',
         created_at, created_at, (ARRAY['transient', 'timeout', 'lost'])[1 + place %% 3], 'OSError',
         'Nobody answered', repeat('a line of a stack ', 20), '{{"name": "a job"}}',
         CASE WHEN place %% 5000 = 0 THEN 'critical' ELSE 'medium' END, 'f' || place %% 300,
+        CASE WHEN created_at < %(now)s - {UNFOLDED} THEN {ID_AFTER} END,
         CASE WHEN place %% 1000 = 0 THEN 'retry_scheduled' WHEN place %% 7 = 0 THEN 'escalated'
              ELSE 'resolved' END,
         CASE WHEN place %% 1000 = 0 THEN %(now)s END, ''
     FROM {SAMPLE.format(share=ERRORS)} AS e
+    RETURNING *
+    )
+    INSERT INTO incidents (id, key, owner_id, schedule_id, name, fingerprint, error_class,
+        exception_type, title, severity, status, first_seen_at, last_seen_at, count, last_error_id,
+        last_execution_id, resolved_at, reopened_count, note)
+    SELECT incident_id, owner_id || ':' || schedule_id || ':' || fingerprint, owner_id, schedule_id,
+        'a job', fingerprint, error_class, exception_type, message, severity, 'resolved', ended_at,
+        ended_at, 1, id, execution_id, ended_at, 0, ''
+    FROM error WHERE incident_id IS NOT NULL
     """,
     f"""
     INSERT INTO dead_letters (id, execution_id, schedule_id, owner_id, payload, attempts,
@@ -157,7 +169,7 @@ def fill(*, rows: int) -> None:
 
 def _gather_statistics() -> None:
     """As autovacuum does; it never comes to the months ahead, which nothing has been written to."""
-    tables = ["task_schedules", "dead_letters", "audit_log", "outcome_inbox"]
+    tables = ["task_schedules", "dead_letters", "incidents", "audit_log", "outcome_inbox"]
     tables += [one.name for each in partitions.TABLES for one in _written(each)]
     with connection.cursor() as cursor:
         cursor.execute("SET statement_timeout = 0")
