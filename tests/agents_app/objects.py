@@ -59,12 +59,12 @@ def working(of: Agent | None, *, owner: User, stage: str = "execute", **words: A
     """A cycle that is under way, with its execution."""
     execution: Execution = ExecutionFactory.create(owner=owner)
     now = clock.now()
-    words = {"deadline": now, "status": "running", **words}
+    agent_id = None if of is None else of.id
+    words = {"deadline": now, "status": "running", "agent_id": agent_id, **words}
     return Cycle.objects.create(
         id=ids.new(now),
         execution_id=execution.id,
         owner_id=owner.pk,
-        agent_id=None if of is None else of.id,
         token=ids.new(now),
         stage=stage,
         **words,

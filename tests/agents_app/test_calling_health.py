@@ -93,18 +93,22 @@ def test_its_steps_are_found_along_an_index_of_the_endpoint() -> None:
     mine, other = registered("https://example.com/a"), registered("https://example.com/b")
     for _ in range(3):
         _step(mine, ms=100)
+    for _ in range(300):  # of few endpoints every index would do about as well
+        other.id = ids.new(clock.now())
         _step(other, ms=100)
     with connection.cursor() as cursor:
+        cursor.execute("ANALYZE execution_steps")
         cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
 
     with plans.watched() as seen:
         assert _of(mine)[mine.id].steps == 3
 
     (plan,) = seen.of("FROM execution_steps")
-    read = [node for node in plan.nodes if "execution_steps" in node.get("Relation Name", "")]
-    assert [node["Index Name"].endswith("_of_endpoint") for node in read] == [True] * len(read)
-    assert sum(node["Actual Rows"] * node["Actual Loops"] for node in read) == 3
-    assert all(node.get("Rows Removed by Filter", 0) == 0 for node in read)
+    steps = [node for node in plan.nodes if "execution_steps" in node.get("Relation Name", "")]
+    read = [node for node in steps if node["Actual Rows"]]  # of the months that have any
+    assert [node["Index Name"].endswith("_of_endpoint") for node in read] == [True]
+    assert [node["Actual Rows"] * node["Actual Loops"] for node in read] == [3]
+    assert all(node.get("Rows Removed by Filter", 0) == 0 for node in steps)
 
 
 def test_its_owner_sees_it_over_http_and_nobody_else() -> None:

@@ -163,7 +163,10 @@ def test_a_rule_of_ones_own_has_its_own_factor_and_scope() -> None:
 def test_a_look_reads_the_newest_cycles_along_an_index() -> None:
     of = schedule()
     usual(of, number=30)
+    for _ in range(300):  # of few schedules every index would do about as well
+        Cycle.objects.filter(id=cycle(of, 1_000, minutes=600).id).update(schedule_id=uuid4())
     with connection.cursor() as cursor:
+        cursor.execute("ANALYZE cycles")
         cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
 
     with plans.watched() as seen:
